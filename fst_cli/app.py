@@ -1,0 +1,80 @@
+"""The `fst` command: registers the subcommands and maps errors to exit codes. No logic, no heavy imports."""
+
+import os
+import sys
+
+import typer
+
+from fst_cli import __version__
+from fst_cli.commands import (
+    cycle,
+    evaluate,
+    evolve_prompts,
+    fetch_model,
+    gen_stargraph,
+    generate,
+    kl,
+    rollout,
+    schema,
+    train_step,
+)
+from fst_cli.data.errors import FstError
+
+app = typer.Typer(
+    name="fst",
+    help="Fast-Slow Training of language models: RL on the weights, reflective evolution of the prompts.\n\n"
+    "Every stage reads and writes files; `fst cycle` chains them.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+for name, command in [
+    ("cycle", cycle.cycle),
+    ("gen-stargraph", gen_stargraph.gen_stargraph),
+    ("generate", generate.generate),
+    ("rollout", rollout.rollout),
+    ("evolve-prompts", evolve_prompts.evolve_prompts),
+    ("train-step", train_step.train_step),
+    ("eval", evaluate.evaluate),
+    ("kl", kl.kl),
+    ("schema", schema.schema),
+    ("fetch-model", fetch_model.fetch_model),
+]:
+    app.command(name)(command)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"fst {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
+) -> None:
+    """Options of `fst` itself."""
+
+
+def main() -> None:
+    """Run `fst`; exit codes: 0 ok, 1 run failed, 2 usage, 3 bad data, 4 partial, 130 Ctrl-C, 141 broken pipe."""
+    try:
+        app(standalone_mode=True)
+    except FstError as error:
+        from fst_cli.console import fail
+
+        fail(str(error), error.hint)
+        sys.exit(error.code)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:
+        # Standard output is gone; keep Python from writing to it again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,55 @@
+"""`fst cycle`: the whole of Fast-Slow Training."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+
+def cycle(
+    out: Annotated[Path, typer.Option("-o", "--out", help="The run directory.")],
+    task: Annotated[str | None, typer.Option(help="math, stargraph, or a task of an installed package.")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="A folder, `mini` (default), `smollm2-135m`, or a hub id.")
+    ] = None,
+    recipe: Annotated[str | None, typer.Option(help="demo (a laptop's CPU; default) or paper.")] = None,
+    cycles: Annotated[int | None, typer.Option(min=1, help="Cycles.")] = None,
+    steps_per_cycle: Annotated[int | None, typer.Option(min=1, help="T, RL steps a cycle.")] = None,
+    data: Annotated[Path | None, typer.Option(help="math: your own problems, JSONL with question and answer.")] = None,
+    reflector: Annotated[str | None, typer.Option(help="heuristic, local, or openai:MODEL.")] = None,
+    reflector_base_url: Annotated[str | None, typer.Option(help="Base URL of an OpenAI-compatible server.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Seed of every draw.")] = None,
+    no_fast: Annotated[bool, typer.Option("--no-fast", help="RL only: the prompt stays the seed prompt.")] = False,
+    no_slow: Annotated[bool, typer.Option("--no-slow", help="GEPA only: the weights stay the base model's.")] = False,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="Any key of config.toml, as slow.learning_rate=1e-3.")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the run in --out, from its config.toml; --cycles may grow.")
+    ] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Delete the run in --out first.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan; write nothing.")] = False,
+) -> None:
+    """Alternate prompt evolution and RL steps (PAPER, Algorithm 1); end with the 2x2 grid and the KL.
+
+    Example: fst cycle --task math --out runs/first
+    """
+    from fst_cli.cycle.start import start
+    from fst_cli.stages.generate import parse_settings
+
+    given: dict[str, Any] = {
+        "task": task,
+        "model": model,
+        "recipe": recipe,
+        "cycles": cycles,
+        "steps_per_cycle": steps_per_cycle,
+        "task_options.data": str(data.resolve()) if data else None,
+        "fast.reflector": reflector,
+        "fast.reflector_base_url": reflector_base_url,
+        "seed": seed,
+        "fast.enabled": False if no_fast else None,
+        "slow.enabled": False if no_slow else None,
+        **parse_settings(set_ or []),
+    }
+    given = {name: value for name, value in given.items() if value is not None}
+    start(out, given, resume=resume, overwrite=overwrite, dry_run=dry_run)

@@ -1,0 +1,72 @@
+"""`fst eval`: reward and success on held-out problems."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fst_cli.commands.options import (
+    Limit, MaxBatch, MaxTokens, MinP, Model, Out, Problems, Prompts, Samples, Seed, Temperature, TopK, TopP, Weights,
+)  # fmt: skip
+
+
+def evaluate(
+    problems: Problems,
+    out: Out,
+    model: Model = "mini",
+    weights: Weights = None,
+    prompts: Prompts = None,
+    seed_prompts: Annotated[
+        Path | None, typer.Option(help="With --grid: the seed population; by default the task's seed prompt.")
+    ] = None,
+    grid: Annotated[
+        bool, typer.Option("--grid", help="Evaluate {base, trained} x {seed, evolved}; needs --weights and --prompts.")
+    ] = False,
+    samples: Samples = 4,
+    temperature: Temperature = 1.0,
+    top_p: TopP = 1.0,
+    top_k: TopK = 0,
+    min_p: MinP = 0.0,
+    max_tokens: MaxTokens = 128,
+    max_batch: MaxBatch = 64,
+    seed: Seed = 0,
+    limit: Limit = None,
+) -> None:
+    """Evaluate weights and the lead prompt (the first of --prompts): mean@k with a 95 % interval by problem.
+
+    Example: fst eval test.jsonl --model mini --weights step-00/weights --prompts prompts.jsonl --grid -o grid.jsonl
+    """
+    from fst_cli.data.errors import UsageError
+    from fst_cli.data.records import Sampling
+    from fst_cli.policy.model import load_policy
+    from fst_cli.stages.evaluate import Cell, eval_stage
+    from fst_cli.stages.inputs import load_problems, load_prompts, saved_stdin
+
+    if grid and not (weights and prompts):
+        raise UsageError("--grid needs trained weights and evolved prompts", hint="give --weights and --prompts")
+    sampling = Sampling(temperature=temperature, top_p=top_p, top_k=top_k, min_p=min_p, max_tokens=max_tokens)
+    with saved_stdin(problems) as path:
+        known = load_problems(path, limit)
+        lead = load_prompts(prompts, known)[0]
+        policy = load_policy(model, weights)
+        cells = [Cell("current", policy, lead)]
+        if grid:
+            first = load_prompts(seed_prompts, known)[0]
+            base = load_policy(model)
+            cells = [
+                Cell("base+seed", base, first),
+                Cell("base+evolved", base, lead),
+                Cell("trained+seed", policy, first),
+                Cell("trained+evolved", policy, lead),
+            ]
+        eval_stage(
+            cells,
+            path,
+            out,
+            samples=samples,
+            sampling=sampling,
+            seed=seed,
+            max_batch=max_batch,
+            limit=limit,
+            prompts_path=prompts,
+        )

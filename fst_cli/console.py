@@ -1,0 +1,57 @@
+"""What a person sees while a stage runs: everything here goes to standard error, data never does (PITFALLS 26)."""
+
+import contextlib
+import sys
+from collections.abc import Callable, Iterator
+from functools import cache
+from typing import Any
+
+
+@cache
+def _console() -> Any:
+    from rich.console import Console
+
+    return Console(stderr=True, highlight=False)
+
+
+def say(text: str) -> None:
+    """One line of progress."""
+    _console().print(text, markup=False, soft_wrap=True)
+
+
+def warn(text: str) -> None:
+    """Something a person should not miss."""
+    _console().print(f"warning: {text}", style="yellow", markup=False, soft_wrap=True)
+
+
+def fail(text: str, hint: str = "") -> None:
+    """An error in one sentence and, on the next line, the fix."""
+    _console().print(f"error: {text}", style="red", markup=False, soft_wrap=True)
+    if hint:
+        _console().print(f"hint: {hint}", markup=False, soft_wrap=True)
+
+
+@contextlib.contextmanager
+def progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
+    """A progress bar on a terminal, nothing elsewhere; yields `advance(n)`."""
+    if not sys.stderr.isatty():
+        yield lambda n: None
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()]
+    with Progress(*columns, console=_console(), transient=True) as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda n: bar.advance(task, n)
+
+
+def table(title: str, columns: list[str], rows: list[list[str]]) -> None:
+    """A small table."""
+    from rich.table import Table
+
+    made = Table(title=title, title_justify="left")
+    for column in columns:
+        made.add_column(column)
+    for row in rows:
+        made.add_row(*row)
+    _console().print(made)

@@ -1,0 +1,170 @@
+"""The configuration of a run: complete, checked, and saved as config.toml.
+
+Unknown keys are errors that name the nearest known one (PITFALLS 29). Names follow PAPER section 1 and 2.
+"""
+
+import tomllib
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError, model_validator
+
+from fst_cli.data.errors import DataError, UsageError, nearest
+from fst_cli.data.files import atomic_file
+from fst_cli.data.records import Record, Sampling
+
+
+class FastConfig(Record):
+    """Φ: the evolution of the prompts."""
+
+    enabled: bool = True
+    k: int = Field(default=4, ge=1, description="size of the population")
+    budget: int = Field(default=960, ge=1, description="metric calls a cycle")
+    anchor: int = Field(default=192, ge=1, description="anchor problems, the first of the cycle's")
+    minibatch: int = Field(default=3, ge=1, description="problems a proposal reflects on")
+    reflector: str = Field(default="heuristic", description="heuristic | local | openai:MODEL")
+    reflector_base_url: str | None = None
+    evolve: Literal["instruction", "examples", "both"] = "both"
+    max_examples: int = Field(default=2, ge=0)
+    max_instruction_tokens: int = Field(default=2048, ge=1)
+
+
+class SlowConfig(Record):
+    """θ: the RL steps."""
+
+    enabled: bool = True
+    group_size: int = Field(default=8, ge=2, description="G, rollouts a problem")
+    method: Literal["lora", "full"] = "full"
+    lora_rank: int = Field(default=16, ge=1)
+    learning_rate: float = Field(default=1e-6, gt=0)
+    warmup_steps: int = Field(default=10, ge=0)
+    clip_interval: tuple[float, float] = Field(default=(0.0, 4.0), description="clamp of the ratio, PAPER section 2")
+    advantage_norm: Literal["group-std", "none"] = "group-std"
+    zero_variance: Literal["keep", "drop"] = "keep"
+    kl_coefficient: float = Field(default=1e-3, ge=0, description="k3 penalty to the base model")
+    max_grad_norm: float = Field(default=1.0, gt=0)
+    micro_tokens: int = Field(default=16384, ge=1)
+
+
+class EvalConfig(Record):
+    """Measurements on held-out problems."""
+
+    problems: int = Field(default=200, ge=1)
+    samples: int = Field(default=4, ge=1)
+    temperature: float = Field(default=0.6, ge=0)
+    top_p: float = Field(default=0.95, gt=0, le=1)
+    every: int = Field(default=1, ge=0, description="cycles between evaluations of the lead prompt; 0 = only the end")
+    kl_problems: int = Field(default=64, ge=1)
+
+
+class RunConfig(Record):
+    """Everything that decides a run."""
+
+    task: str
+    model: str
+    recipe: str
+    task_options: dict[str, Any] = Field(default_factory=dict)
+    seed: int = Field(default=0, ge=0)
+    cycles: int = Field(default=1, ge=1)
+    steps_per_cycle: int = Field(default=6, ge=1, description="T")
+    problems_per_step: int = Field(default=32, ge=1)
+    temperature: float = Field(default=1.0, gt=0, description="of training rollouts and prompt scoring")
+    max_tokens: int = Field(default=4096, ge=1)
+    max_batch: int = Field(default=64, ge=1)
+    fast: FastConfig = FastConfig()
+    slow: SlowConfig = SlowConfig()
+    eval: EvalConfig = EvalConfig()
+
+    @property
+    def sampling(self) -> Sampling:
+        """Of training rollouts and prompt scoring."""
+        return Sampling(temperature=self.temperature, max_tokens=self.max_tokens)
+
+    @property
+    def eval_sampling(self) -> Sampling:
+        """Of evaluations."""
+        return Sampling(temperature=self.eval.temperature, top_p=self.eval.top_p, max_tokens=self.max_tokens)
+
+    @property
+    def problems_per_cycle(self) -> int:
+        """Size of a lookahead batch L_c."""
+        return self.steps_per_cycle * self.problems_per_step
+
+    @model_validator(mode="after")
+    def _fits(self) -> "RunConfig":
+        if not (self.fast.enabled or self.slow.enabled):
+            raise ValueError("with neither fast nor slow weights there is nothing to do")
+        if self.fast.enabled and self.slow.enabled and self.slow.group_size % self.fast.k:
+            raise ValueError(f"fast.k={self.fast.k} does not divide slow.group_size={self.slow.group_size}")
+        if self.fast.enabled and self.fast.anchor > self.problems_per_cycle:
+            raise ValueError(
+                f"fast.anchor={self.fast.anchor} is more than the {self.problems_per_cycle} problems of a cycle "
+                "(steps_per_cycle x problems_per_step)"
+            )
+        return self
+
+
+def make_config(values: dict[str, Any], overrides: dict[str, Any] | None = None) -> RunConfig:
+    """A checked configuration from nested values and dotted overrides (`slow.learning_rate`).
+
+    Raises UsageError for an unknown key or a bad value.
+    """
+    merged = _copy(values)
+    for dotted, value in (overrides or {}).items():
+        *parents, last = dotted.split(".")
+        place = merged
+        for parent in parents:
+            place = place.setdefault(parent, {})
+            if not isinstance(place, dict):
+                raise UsageError(f"configuration: {dotted}: {parent} is not a section")
+        place[last] = value
+    try:
+        return RunConfig.model_validate(merged)
+    except ValidationError as error:
+        raise _explain(error) from None
+
+
+def save_config(config: RunConfig, path: Path) -> None:
+    """Write config.toml, complete."""
+    import tomli_w
+
+    with atomic_file(path) as temporary:
+        temporary.write_text(tomli_w.dumps(config.model_dump(mode="json", exclude_none=True)))
+
+
+def load_config(path: Path) -> RunConfig:
+    """Read a config.toml.
+
+    Raises DataError where it is missing or not TOML, UsageError where it holds an unknown key.
+    """
+    try:
+        return make_config(tomllib.loads(path.read_text()))
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise DataError(f"{path}: not valid TOML: {error}") from None
+
+
+def known_keys() -> list[str]:
+    """Every key, dotted."""
+    keys = []
+    for name, field in RunConfig.model_fields.items():
+        inner = field.annotation
+        if isinstance(inner, type) and issubclass(inner, Record):
+            keys += [f"{name}.{key}" for key in inner.model_fields]
+        else:
+            keys.append(name)
+    return keys
+
+
+def _explain(error: ValidationError) -> UsageError:
+    first = error.errors()[0]
+    name = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        return UsageError(f"configuration: unknown key `{name}`", hint=nearest(name, known_keys()))
+    message = first["msg"].removeprefix("Value error, ")
+    return UsageError(f"configuration: {name + ': ' if name else ''}{message[:1].lower() + message[1:]}")
+
+
+def _copy(values: dict[str, Any]) -> dict[str, Any]:
+    return {key: _copy(value) if isinstance(value, dict) else value for key, value in values.items()}

@@ -1,0 +1,90 @@
+"""How a run begins: its configuration, its directory, and its end in a table."""
+
+import shutil
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from fst_cli.console import say, table
+from fst_cli.cycle.config import RunConfig, load_config, make_config, save_config
+from fst_cli.cycle.manifest import write_manifest
+from fst_cli.cycle.plan import plan_lines
+from fst_cli.cycle.recipes import recipe
+from fst_cli.cycle.run import run_cycles
+from fst_cli.data.errors import UsageError
+from fst_cli.data.files import read_json, stage_path
+from fst_cli.stages.generate import check_options
+
+DEFAULT_MODEL = "mini"
+_GROWS_ON_RESUME = {"cycles"}
+
+
+def start(folder: Path, given: dict[str, Any], *, resume: bool, overwrite: bool, dry_run: bool) -> None:
+    """Start, resume or plan a run; `given` are dotted settings from the command line.
+
+    Raises UsageError where the directory holds a run and neither --resume nor --overwrite is given (PITFALLS 28).
+    """
+    config = _resumed(folder, given) if resume else _fresh(given)
+    check_options(config.task, config.task_options)
+    if dry_run:
+        sys.stdout.write("\n".join(plan_lines(config, folder)) + "\n")
+        return
+    if not resume:
+        _claim(folder, overwrite)
+    started = time.monotonic()
+    save_config(config, folder / "config.toml")
+    write_manifest(folder, config)
+    run_cycles(config, folder)
+    _report(folder, config, time.monotonic() - started)
+
+
+def _fresh(given: dict[str, Any]) -> RunConfig:
+    task, model = given.get("task"), given.get("model", DEFAULT_MODEL)
+    if not task:
+        raise UsageError("--task is missing", hint="for example: fst cycle --task math --out runs/first")
+    check_options(task, {})
+    values = recipe(given.get("recipe", "demo"), task, model)
+    return make_config(values, given)
+
+
+def _resumed(folder: Path, given: dict[str, Any]) -> RunConfig:
+    config = load_config(folder / "config.toml")
+    changed = sorted(set(given) - _GROWS_ON_RESUME)
+    if changed:
+        raise UsageError(
+            f"--resume replays {folder}/config.toml; {', '.join(changed)} can't change", hint="start a new run directory"
+        )
+    if given.get("cycles", config.cycles) < config.cycles:
+        raise UsageError(f"the run has {config.cycles} cycles; --cycles can only grow")
+    return make_config(config.model_dump(mode="json", exclude_none=True), given)
+
+
+def _claim(folder: Path, overwrite: bool) -> None:
+    if folder.exists() and any(folder.iterdir()):
+        is_run = (folder / "config.toml").exists()
+        if overwrite and is_run:
+            shutil.rmtree(folder)
+        elif is_run:
+            raise UsageError(
+                f"{folder} already holds a run",
+                hint=f"fst cycle --out {folder} --resume goes on with it; --overwrite deletes it first",
+            )
+        else:
+            raise UsageError(f"{folder} is not empty and not a run", hint="choose another --out")
+    folder.mkdir(parents=True, exist_ok=True)
+
+
+def _report(folder: Path, config: RunConfig, seconds: float) -> None:
+    figures = read_json(stage_path(folder / "grid.jsonl"))["figures"]
+    key = f"success_mean@{config.eval.samples}"
+    rows = [
+        [name, f"{value[key]['mean']:.3f}", f"[{value[key]['low']:.3f}, {value[key]['high']:.3f}]"]
+        for name, value in figures.items()
+    ]
+    n = config.eval.problems
+    table(f"{config.task}, {config.model}: success on {n} test problems", ["weights+prompt", key, "95 % interval"], rows)
+    if config.slow.enabled:
+        kl = read_json(stage_path(folder / "kl.jsonl"))["figures"]["kl_per_token"]
+        say(f"KL(trained ‖ base) {kl['mean']:.4f} [{kl['low']:.4f}, {kl['high']:.4f}] nats per token, lead prompt")
+    say(f"{seconds:.0f} s; everything is in {folder}")

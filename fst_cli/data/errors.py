@@ -1,0 +1,44 @@
+"""One error type per kind of failure; `app.py` maps each to its exit code."""
+
+
+class FstError(Exception):
+    """A failure with one clear sentence and, where there is one, the fix.
+
+    `code` is the exit status: 1 run failed, 2 usage or configuration, 3 bad input data, 4 partial.
+    """
+
+    code = 1
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class RunError(FstError):
+    """The run itself failed (out of memory, too many grader errors, a server that is gone)."""
+
+
+class UsageError(FstError):
+    """Options or configuration make no sense."""
+
+    code = 2
+
+
+class DataError(FstError):
+    """A file or standard input does not hold what it should."""
+
+    code = 3
+
+
+class PartialError(FstError):
+    """Some of the work is done and on disk, the rest failed."""
+
+    code = 4
+
+
+def nearest(word: str, known: list[str]) -> str:
+    """" Did you mean `x`?" for the known name nearest to `word`, or an empty string."""
+    import difflib
+
+    close = difflib.get_close_matches(word, known, n=1)
+    return f"did you mean `{close[0]}`?" if close else f"known: {', '.join(known)}"

@@ -1,0 +1,159 @@
+"""Files that appear whole or not at all, and the `stage.json` that says a stage is complete.
+
+Everything is written to a temporary sibling, flushed to the disk, then renamed (PITFALLS 17). A stage that writes
+`NAME.jsonl` ends by writing `NAME.stage.json`; a stage that writes a folder ends by writing `FOLDER/stage.json`.
+"""
+
+import contextlib
+import hashlib
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from fst_cli import __version__
+from fst_cli.data.errors import DataError, UsageError
+
+
+@contextlib.contextmanager
+def atomic_file(path: Path) -> Iterator[Path]:
+    """A temporary path in the same folder that replaces `path` when the block ends without an error."""
+    make_parent(path)
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+    os.close(descriptor)
+    temporary = Path(name)
+    try:
+        yield temporary
+        temporary.chmod(0o666 & ~_umask())
+        _sync(temporary)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    _sync(path.parent)
+
+
+@contextlib.contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """A temporary folder beside `path` that takes its place when the block ends without an error.
+
+    A folder that is already at `path` is replaced.
+    """
+    make_parent(path)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent))
+    try:
+        yield temporary
+        temporary.chmod(0o777 & ~_umask())
+        for file in temporary.rglob("*"):
+            _sync(file)
+        if path.exists():
+            old = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".old", dir=path.parent))
+            path.replace(old / path.name)
+            temporary.replace(path)
+            shutil.rmtree(old)
+        else:
+            temporary.replace(path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    _sync(path.parent)
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Write one indented JSON object, atomically."""
+    options = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE | orjson.OPT_SERIALIZE_NUMPY
+    with atomic_file(path) as temporary:
+        temporary.write_bytes(orjson.dumps(value, option=options))
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read one JSON object.
+
+    Raises DataError where the file is missing or not a JSON object.
+    """
+    try:
+        value = orjson.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file") from None
+    except orjson.JSONDecodeError as error:
+        raise DataError(f"{path}: not valid JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise DataError(f"{path}: not a JSON object")
+    return value
+
+
+def sha256(path: Path) -> str:
+    """Hex digest of a file, or of all the files of a folder with their names (stage.json apart)."""
+    if path.is_dir():
+        files = sorted(file for file in path.rglob("*") if file.is_file() and file.name != "stage.json")
+        names = "\n".join(f"{file.relative_to(path)} {sha256(file)}" for file in files)
+        return hashlib.sha256(names.encode()).hexdigest()
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def stage_path(output: Path) -> Path:
+    """Where the stage that writes `output` leaves its stage.json."""
+    return output / "stage.json" if output.is_dir() or not output.suffix else output.with_suffix(".stage.json")
+
+
+@contextlib.contextmanager
+def stage(command: str, output: Path | str, inputs: Mapping[str, Path | str | None], settings: Mapping[str, Any]):
+    """Run a stage: its stage.json goes first (it is about to be untrue) and comes back last.
+
+    Yields a dict for figures to keep in it. Standard output has no stage.json.
+    """
+    figures: dict[str, Any] = {}
+    if str(output) == "-":
+        yield figures
+        return
+    mark = stage_path(Path(output))
+    mark.unlink(missing_ok=True)
+    started = time.time()
+    yield figures
+    hashes = {name: sha256(Path(path)) for name, path in inputs.items() if path and Path(path).exists()}
+    write_json(
+        stage_path(Path(output)),
+        {
+            "command": command,
+            "version": __version__,
+            "inputs": {name: {"path": str(inputs[name]), "sha256": digest} for name, digest in hashes.items()},
+            "settings": dict(settings),
+            "seconds": round(time.time() - started, 3),
+            "output_sha256": sha256(Path(output)),
+            **figures,
+        },
+    )
+
+
+def is_complete(output: Path) -> bool:
+    """Whether the stage that writes `output` has ended."""
+    return output.exists() and stage_path(output).exists()
+
+
+def make_parent(path: Path) -> None:
+    """Make the folder that `path` lies in.
+
+    Raises UsageError where that can't be done.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"cannot make the folder {path.parent}: {error.strerror}") from None
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,156 @@
+"""The records of every JSONL file, one class each; `fst schema NAME` prints their JSON Schema.
+
+Unknown fields are errors: a misspelt field in a hand-edited file must not be dropped silently.
+"""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+RewardStatus = Literal["ok", "timeout", "error"]
+FinishReason = Literal["stop", "length"]
+
+
+class Record(BaseModel):
+    """Base of all records: immutable, no unknown fields, no NaN."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Message(Record):
+    """One chat turn."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+class Problem(Record):
+    """One problem of a task, as `fst generate` writes it."""
+
+    id: str = Field(description="unique in its file; names the group of its rollouts")
+    task: str
+    split: Literal["train", "test"]
+    messages: list[Message] = Field(
+        min_length=1, description="the task's own messages; a prompt's instruction is merged into a system message here"
+    )
+    answer: str = Field(description="the gold answer; never shown to a reflector for anchor problems")
+    meta: dict[str, Any] = Field(default_factory=dict, description="what the grader and the worked solution need")
+
+
+class Example(Record):
+    """A worked example of a prompt: one user and one assistant turn before the problem."""
+
+    question: str
+    reply: str
+    problem_id: str = Field(description="the train problem it comes from")
+
+
+class Prompt(Record):
+    """A prompt φ, one member of the population Φ: an instruction (system message) and worked examples."""
+
+    id: str = Field(description="hash of instruction and examples")
+    instruction: str = ""
+    examples: list[Example] = Field(default_factory=list)
+    parents: list[str] = Field(default_factory=list, description="ids of the prompts it was edited or crossed from")
+    origin: str = Field(default="seed", description="seed | edit | cross | fill | user")
+    cycle: int = Field(default=0, description="the cycle it was born in")
+    edit: str = Field(default="", description="what was changed, in words")
+    scores: dict[str, float] = Field(default_factory=dict, description="reward by anchor problem id")
+    mean: float | None = Field(default=None, description="mean of `scores`")
+    coverage: int | None = Field(default=None, description="anchor problems on which no prompt of the pool is better")
+    rank: int | None = Field(default=None, description="0 = lead prompt")
+
+
+class Score(Record):
+    """What a grader says of one completion."""
+
+    reward: float
+    success: bool
+    feedback: str = Field(description="what went wrong, in words a reflector can act on")
+    failure: str | None = Field(default=None, description="short name of the kind of failure; null on success")
+    status: RewardStatus = "ok"
+
+
+class Sampling(Record):
+    """Every sampling field, always explicit (nothing is left to a model's generation_config)."""
+
+    temperature: float = Field(default=1.0, ge=0)
+    top_p: float = Field(default=1.0, gt=0, le=1)
+    top_k: int = Field(default=0, ge=0, description="0 = off")
+    min_p: float = Field(default=0.0, ge=0, lt=1)
+    max_tokens: int = Field(default=256, ge=1)
+
+    @property
+    def trainable(self) -> bool:
+        """Whether the recorded log-probabilities are those of the policy at this temperature (PITFALLS 1)."""
+        return self.temperature > 0 and self.top_p == 1 and self.top_k == 0 and self.min_p == 0
+
+
+class Rollout(Record):
+    """One completion and its score. Token ids and log-probabilities are row `row` of the safetensors file beside."""
+
+    id: str
+    group_id: str = Field(description="the group of the advantage: the problem, across prompts")
+    problem_id: str
+    prompt_id: str
+    sample: int = Field(description="index among the samples of this problem and prompt")
+    seed: int
+    text: str = Field(description="the completion")
+    finish_reason: FinishReason
+    prompt_tokens: int
+    completion_tokens: int
+    score: Score
+    policy: str = Field(description="hash of the weights that sampled it")
+    template: str = Field(description="hash of the chat template that rendered it")
+    sampling: Sampling
+    row: int | None = Field(default=None, description="row in the safetensors file; null where arrays were not kept")
+
+
+class Evaluation(Record):
+    """All samples of one problem under one prompt and one set of weights."""
+
+    problem_id: str
+    prompt_id: str
+    weights: str = Field(description="label of the weights: base | trained | ...")
+    policy: str = Field(description="hash of the weights")
+    rewards: list[float]
+    successes: list[bool]
+    truncated: int = Field(description="samples that hit the token limit")
+    sampling: Sampling
+
+
+class Divergence(Record):
+    """Token-level KL(π_train ‖ π_base) on one fresh sample of π_train."""
+
+    problem_id: str
+    prompt_id: str
+    policy: str
+    tokens: int
+    kl: float = Field(description="mean over tokens of the exact KL over the whole vocabulary, nats")
+    k1: float = Field(description="mean over tokens of log π_train - log π_base on the sampled tokens")
+    k3: float = Field(description="mean over tokens of exp(-k1_t) - 1 + k1_t")
+
+
+class Proposal(Record):
+    """One reflection: what was proposed from which parent, and what became of it."""
+
+    index: int
+    parents: list[str]
+    reflector: str
+    edit: str
+    instruction: str | None = Field(description="null where the reply could not be parsed")
+    examples: list[Example] = Field(default_factory=list)
+    outcome: Literal["accepted", "rejected", "duplicate", "failed"]
+    parent_reward: float | None = Field(default=None, description="sum over the minibatch")
+    child_reward: float | None = None
+    transcript: str = Field(default="", description="the reflector's whole input and output, where it has one")
+
+
+SCHEMAS: dict[str, type[Record]] = {
+    "problem": Problem,
+    "prompt": Prompt,
+    "rollout": Rollout,
+    "evaluation": Evaluation,
+    "divergence": Divergence,
+    "proposal": Proposal,
+}

@@ -1,0 +1,89 @@
+"""The safetensors file beside a rollouts.jsonl: token ids and sampler log-probabilities, in the same order.
+
+Ragged rows are stored flat with offsets; row r of `completion_ids` is
+`completion_ids[completion_offsets[r]:completion_offsets[r + 1]]`. `logprobs` shares the completion's offsets.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from fst_cli.data.errors import DataError
+from fst_cli.data.files import atomic_file
+
+_NAMES = ("prompt_ids", "prompt_offsets", "completion_ids", "completion_offsets", "logprobs")
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """One rollout in tokens: prompt ids [P], completion ids [T], sampler log-probabilities [T] in nats."""
+
+    prompt_ids: list[int]
+    completion_ids: list[int]
+    logprobs: np.ndarray
+
+
+def beside(jsonl: Path | str) -> Path:
+    """The safetensors file that belongs to a rollouts.jsonl."""
+    return Path(jsonl).with_suffix(".safetensors")
+
+
+def write(path: Path, rows: Sequence[Tokens]) -> None:
+    """Write the rows, atomically."""
+    from safetensors.numpy import save_file
+
+    arrays = {
+        "prompt_ids": _flat([row.prompt_ids for row in rows], np.int32),
+        "prompt_offsets": _offsets([len(row.prompt_ids) for row in rows]),
+        "completion_ids": _flat([row.completion_ids for row in rows], np.int32),
+        "completion_offsets": _offsets([len(row.completion_ids) for row in rows]),
+        "logprobs": _flat([row.logprobs for row in rows], np.float32),
+    }
+    with atomic_file(path) as temporary:
+        save_file(arrays, temporary)
+
+
+def read(path: Path) -> list[Tokens]:
+    """Read the rows.
+
+    Raises DataError where the file is missing, broken, or its arrays do not fit each other.
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    try:
+        arrays = load_file(path)
+    except FileNotFoundError:
+        raise DataError(
+            f"{path}: no such file", hint="a rollouts.jsonl needs the safetensors file that was written beside it"
+        ) from None
+    except (SafetensorError, OSError) as error:
+        raise DataError(f"{path}: not a readable safetensors file: {error}") from None
+    missing = [name for name in _NAMES if name not in arrays]
+    if missing:
+        raise DataError(f"{path}: lacks {', '.join(missing)}")
+    if len(arrays["logprobs"]) != len(arrays["completion_ids"]):
+        raise DataError(f"{path}: logprobs: {len(arrays['logprobs'])} for {len(arrays['completion_ids'])} tokens")
+    prompts = _rows(path, arrays, "prompt_ids", "prompt_offsets")
+    completions = _rows(path, arrays, "completion_ids", "completion_offsets")
+    logprobs = _rows(path, arrays, "logprobs", "completion_offsets")
+    if len(prompts) != len(completions):
+        raise DataError(f"{path}: {len(prompts)} prompts for {len(completions)} completions")
+    return [Tokens(p.tolist(), c.tolist(), lp) for p, c, lp in zip(prompts, completions, logprobs, strict=True)]
+
+
+def _flat(rows: Sequence, dtype: type) -> np.ndarray:
+    return np.concatenate([np.asarray(row, dtype=dtype) for row in rows]) if rows else np.zeros(0, dtype)
+
+
+def _offsets(lengths: Sequence[int]) -> np.ndarray:
+    return np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]).astype(np.int64)
+
+
+def _rows(path: Path, arrays: dict[str, np.ndarray], name: str, offsets: str) -> list[np.ndarray]:
+    ends = arrays[offsets]
+    if len(ends) == 0 or ends[0] != 0 or ends[-1] != len(arrays[name]) or (np.diff(ends) < 0).any():
+        raise DataError(f"{path}: {offsets} do not cut {name} into rows")
+    return np.split(arrays[name], ends[1:-1]) if len(ends) > 1 else []

@@ -1,0 +1,41 @@
+"""Find the final answer in a completion."""
+
+import re
+
+_TAGS = re.compile(r"<answer>(.*?)</answer>", re.DOTALL | re.IGNORECASE)
+
+
+def after_thinking(text: str) -> str:
+    """The part of a completion after its last `</think>`, or all of it."""
+    return text.rpartition("</think>")[2]
+
+
+def last_boxed(text: str) -> str | None:
+    """Contents of the last closed `\\boxed{...}`, nested braces respected; None where there is none."""
+    text = after_thinking(text)
+    start = text.rfind("\\boxed{")
+    while start >= 0:
+        content = _balanced(text, start + len("\\boxed{"))
+        if content is not None:
+            return content.strip()
+        start = text.rfind("\\boxed{", 0, start)
+    return None
+
+
+def last_tagged(text: str) -> str | None:
+    """Contents of the last `<answer>...</answer>`; None where there is none."""
+    found = _TAGS.findall(after_thinking(text))
+    return found[-1].strip() if found else None
+
+
+def _balanced(text: str, start: int) -> str | None:
+    depth = 1
+    for index in range(start, len(text)):
+        char = text[index]
+        if char == "{":
+            depth += 1
+        elif char == "}":
+            depth -= 1
+            if depth == 0:
+                return text[start:index]
+    return None

@@ -1,0 +1,109 @@
+"""Whether two answers are the same mathematical value.
+
+Plain numbers are compared here. Everything else goes to math-verify in a worker process that is killed at a
+wall-clock limit: its parser can hang, and its own time limit fails off the main thread (PITFALLS 6).
+"""
+
+import atexit
+import json
+import select
+import subprocess
+import sys
+import threading
+from dataclasses import dataclass
+from fractions import Fraction
+
+from fst_cli.data.records import RewardStatus
+
+TIME_LIMIT = 5.0  # seconds for one comparison
+START_LIMIT = 60.0  # seconds for the worker to import math-verify
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """`equal` means something only where `status` is ok."""
+
+    equal: bool
+    status: RewardStatus = "ok"
+
+
+def equal(gold: str, answer: str, limit: float = TIME_LIMIT) -> Verdict:
+    """Compare an answer with the gold one."""
+    if gold.strip() == answer.strip():
+        return Verdict(True)
+    left, right = _number(gold), _number(answer)
+    if left is not None and right is not None:
+        return Verdict(left == right)
+    return _WORKER.compare(gold, answer, limit)
+
+
+def _number(text: str) -> Fraction | None:
+    text = text.strip().strip("$").replace(",", "").removesuffix(".")
+    if len(text) > 50 or not text.isascii() or not any(char.isdigit() for char in text):
+        return None
+    if not set(text) <= set("+-.0123456789/"):
+        return None
+    try:
+        return Fraction(text)
+    except (ValueError, ZeroDivisionError):
+        return None
+
+
+class _Worker:
+    """One child process, started at the first comparison and again after a kill."""
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[bytes] | None = None
+        self._lock = threading.Lock()
+        atexit.register(self.stop)
+
+    def compare(self, gold: str, answer: str, limit: float) -> Verdict:
+        with self._lock:
+            try:
+                process = self._started()
+                assert process.stdin is not None
+                process.stdin.write(json.dumps([gold, answer]).encode() + b"\n")
+                process.stdin.flush()
+                reply = self._reply(process, limit)
+            except (BrokenPipeError, EOFError, OSError):
+                self.stop()
+                return Verdict(False, "error")
+            if reply is None:
+                self.stop()
+                return Verdict(False, "timeout")
+            return Verdict(reply == b"1", "ok" if reply in (b"0", b"1") else "error")
+
+    def stop(self) -> None:
+        """Kill the child."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.communicate()
+            self._process = None
+
+    def _started(self) -> subprocess.Popen[bytes]:
+        if self._process is None or self._process.poll() is not None:
+            command = [sys.executable, "-m", "fst_cli.grading.math_worker"]
+            self._process = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, bufsize=0
+            )
+            if self._reply(self._process, START_LIMIT) != b"ready":
+                raise EOFError
+        return self._process
+
+    @staticmethod
+    def _reply(process: subprocess.Popen[bytes], limit: float) -> bytes | None:
+        """One line from the child; None at the time limit.
+
+        Raises EOFError where the child is gone.
+        """
+        assert process.stdout is not None
+        ready, _, _ = select.select([process.stdout], [], [], limit)
+        if not ready:
+            return None
+        line = process.stdout.readline()
+        if not line:
+            raise EOFError
+        return line.strip()
+
+
+_WORKER = _Worker()

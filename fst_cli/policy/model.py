@@ -1,0 +1,141 @@
+"""A policy: a base model, its tokenizer and the weights that training put on it.
+
+Trained weights are a folder on disk, either a PEFT adapter (`adapter_model.safetensors`) over the base model, or a
+whole model (`model.safetensors`). The rule is base + adapter: an adapter is never merged in place (PITFALLS 13).
+"""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from fst_cli.data.errors import DataError, UsageError
+from fst_cli.data.files import atomic_folder, sha256
+from fst_cli.data.seeds import derive
+from fst_cli.policy.names import resolve_model
+
+Method = Literal["lora", "full"]
+BASE = "base"
+
+
+@dataclass
+class Policy:
+    """A loaded policy. `hash` names its weights: two policies with one hash sample the same distribution."""
+
+    model: Any
+    tokenizer: Any
+    name: str
+    hash: str
+    template: str
+
+    @property
+    def device(self) -> Any:
+        """Where the weights are."""
+        return next(self.model.parameters()).device
+
+    @property
+    def context(self) -> int:
+        """Longest prompt plus completion, in tokens."""
+        return int(self.model.config.max_position_embeddings)
+
+    @property
+    def is_adapter(self) -> bool:
+        """Whether the trained weights are a PEFT adapter."""
+        return hasattr(self.model, "peft_config")
+
+    @property
+    def stop_ids(self) -> set[int]:
+        """Token ids that end a completion."""
+        stops = self.model.generation_config.eos_token_id
+        stops = stops if isinstance(stops, list) else [stops]
+        return {stop for stop in [*stops, self.tokenizer.eos_token_id] if stop is not None}
+
+
+def load_policy(name: str, weights: Path | None = None) -> Policy:
+    """Load a model by name and, where given, trained weights over it; float32 on the CPU, bfloat16 on a GPU.
+
+    Raises UsageError for an unknown name and DataError for a folder that holds no weights or does not load.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer, logging
+
+    logging.disable_progress_bar()
+    source = resolve_model(name)
+    adapter = weights is not None and (weights / "adapter_config.json").exists()
+    if weights is not None and not adapter and not (weights / "config.json").exists():
+        raise DataError(f"{weights}: holds no weights", hint="give the weights/ folder of a train-step")
+    whole = str(weights) if weights is not None and not adapter else source
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    dtype = torch.bfloat16 if device == "cuda" else torch.float32
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(source)
+        model = AutoModelForCausalLM.from_pretrained(whole, dtype=dtype)
+        if adapter:
+            from peft import PeftModel
+
+            model = PeftModel.from_pretrained(model, str(weights), is_trainable=True)
+    except (OSError, ValueError, RuntimeError, KeyError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise DataError(f"the model {name}{f' with {weights}' if weights else ''} does not load: {reason}") from None
+    model.to(device).eval()
+    template = hashlib.sha256(str(tokenizer.chat_template).encode()).hexdigest()[:16]
+    return Policy(model, tokenizer, name, weights_hash(source, weights), template)
+
+
+def weights_hash(source: str, weights: Path | None) -> str:
+    """Short hash of the base model's weights and of the trained ones over them."""
+    parts = [_model_hash(source)]
+    if weights is not None:
+        parts.append(sha256(weights))
+    return hashlib.sha256("+".join(parts).encode()).hexdigest()[:16]
+
+
+def _model_hash(source: str) -> str:
+    folder = Path(source)
+    if not folder.is_dir():
+        from huggingface_hub import scan_cache_dir
+
+        commits = [
+            revision.commit_hash
+            for repo in scan_cache_dir().repos
+            if repo.repo_id == source
+            for revision in repo.revisions
+        ]
+        return f"{source}@{','.join(sorted(commits))}"
+    files = sorted([*folder.glob("*.safetensors"), folder / "config.json"])
+    return "+".join(sha256(file) for file in files)
+
+
+def make_trainable(policy: Policy, method: Method, rank: int, seed: int) -> None:
+    """Prepare a policy for training: put a fresh adapter on a base model, or open all its weights.
+
+    LoRA starts at the base model: its B matrices are zero. Raises UsageError where the policy already has an adapter
+    and full fine-tuning is asked for.
+    """
+    import torch
+
+    if policy.is_adapter:
+        if method == "full":
+            raise UsageError("these weights are a LoRA adapter", hint="train on with --method lora")
+        return
+    if method == "full":
+        policy.model.requires_grad_(True)
+        return
+    from peft import LoraConfig, get_peft_model
+
+    config = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear", task_type="CAUSAL_LM")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive(seed, "lora"))
+        policy.model = get_peft_model(policy.model, config)
+    policy.model.eval()
+
+
+def save_weights(policy: Policy, target: Path) -> None:
+    """Write the trained weights as a folder that plain `peft` or `transformers` loads; updates the policy's hash."""
+    with atomic_folder(target) as folder:
+        policy.model.save_pretrained(folder)
+        if policy.is_adapter:
+            (folder / "README.md").unlink(missing_ok=True)
+        else:
+            policy.tokenizer.save_pretrained(folder)
+    policy.hash = weights_hash(resolve_model(policy.name), target)

@@ -1,0 +1,60 @@
+"""The eval stage: problems, prompts and weights -> eval.jsonl and a summary."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fst_cli.console import say
+from fst_cli.data import jsonl
+from fst_cli.data.files import stage
+from fst_cli.data.records import Evaluation, Prompt, Sampling
+from fst_cli.engines.transformers_engine import TransformersEngine
+from fst_cli.measure.evaluate import evaluate, summarise
+from fst_cli.policy.model import Policy
+from fst_cli.stages.inputs import load_problems
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One combination to evaluate, for example `trained+evolved`."""
+
+    name: str
+    policy: Policy
+    prompt: Prompt
+
+
+def eval_stage(
+    cells: Sequence[Cell],
+    problems_path: Path | str,
+    out: Path | str,
+    *,
+    samples: int,
+    sampling: Sampling,
+    seed: int,
+    max_batch: int = 64,
+    limit: int | None = None,
+    prompts_path: Path | None = None,
+) -> dict[str, Any]:
+    """Evaluate each cell on the same problems and draws; figures by cell name."""
+    problems = load_problems(problems_path, limit)
+    settings = {
+        "cells": {cell.name: {"policy": cell.policy.hash, "prompt": cell.prompt.id} for cell in cells},
+        "samples": samples,
+        "sampling": sampling.model_dump(),
+        "seed": seed,
+    }
+    records: list[Evaluation] = []
+    figures: dict[str, Any] = {}
+    with stage("eval", out, {"problems": problems_path, "prompts": prompts_path}, settings) as kept:
+        for cell in cells:
+            engine = TransformersEngine(cell.policy, max_batch)
+            found = evaluate(cell.policy, engine, problems, cell.prompt, samples, sampling, seed, cell.name)
+            figures[cell.name] = summarise(found)
+            records += found
+        jsonl.write(out, records)
+        kept["figures"] = figures
+    for name, figure in figures.items():
+        mean = figure[f"success_mean@{samples}"]
+        say(f"{name:>16}: success {mean['mean']:.3f} [{mean['low']:.3f}, {mean['high']:.3f}], n={mean['n']}")
+    return figures

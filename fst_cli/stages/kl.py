@@ -1,0 +1,46 @@
+"""The kl stage: problems and trained weights -> kl.jsonl and a summary."""
+
+from pathlib import Path
+from typing import Any
+
+from fst_cli.console import say
+from fst_cli.data import jsonl
+from fst_cli.data.files import stage
+from fst_cli.data.records import Prompt, Sampling
+from fst_cli.engines.transformers_engine import TransformersEngine
+from fst_cli.measure.divergence import divergence, summarise
+from fst_cli.policy.model import Policy
+from fst_cli.stages.inputs import load_problems
+
+
+def kl_stage(
+    policy: Policy,
+    problems_path: Path | str,
+    prompt: Prompt,
+    out: Path | str,
+    *,
+    samples: int,
+    sampling: Sampling,
+    seed: int,
+    max_batch: int = 64,
+    micro_tokens: int = 8192,
+    limit: int | None = None,
+) -> dict[str, Any]:
+    """Measure KL(π_train ‖ π_base) per token on fresh samples under `prompt`; the summary figures."""
+    problems = load_problems(problems_path, limit)
+    settings = {
+        "model": policy.name,
+        "policy": policy.hash,
+        "prompt": prompt.id,
+        "samples": samples,
+        "sampling": sampling.model_dump(),
+        "seed": seed,
+    }
+    with stage("kl", out, {"problems": problems_path}, settings) as kept:
+        engine = TransformersEngine(policy, max_batch)
+        found = divergence(policy, engine, problems, prompt, samples, sampling, seed, micro_tokens)
+        jsonl.write(out, found)
+        kept["figures"] = figures = summarise(found)
+    mean = figures["kl_per_token"]
+    say(f"KL per token {mean['mean']:.4f} [{mean['low']:.4f}, {mean['high']:.4f}] nats, n={mean['n']} -> {out}")
+    return figures

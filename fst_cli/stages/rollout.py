@@ -1,0 +1,61 @@
+"""The rollout stage: problems.jsonl and prompts.jsonl -> rollouts.jsonl and rollouts.safetensors."""
+
+from pathlib import Path
+from typing import Any
+
+from fst_cli.console import say
+from fst_cli.data import jsonl, tensors
+from fst_cli.data.files import stage
+from fst_cli.data.records import Sampling
+from fst_cli.engines.collect import collect, group_slots, warn_if_truncated
+from fst_cli.engines.transformers_engine import TransformersEngine
+from fst_cli.policy.model import Policy
+from fst_cli.stages.inputs import load_problems, load_prompts
+
+
+def rollout_stage(
+    policy: Policy,
+    problems_path: Path | str,
+    prompts_path: Path | None,
+    out: Path | str,
+    *,
+    group_size: int,
+    sampling: Sampling,
+    seed: int,
+    cycle: int = 0,
+    step: int = 0,
+    max_batch: int = 64,
+    limit: int | None = None,
+) -> dict[str, Any]:
+    """Roll out G samples a problem, G/K under each prompt; the summary figures.
+
+    On standard output the records go alone: `row` is null, as their arrays are not kept.
+    """
+    problems = load_problems(problems_path, limit)
+    prompts = load_prompts(prompts_path, problems)
+    slots = group_slots(problems, prompts, group_size)
+    settings = {
+        "model": policy.name,
+        "policy": policy.hash,
+        "group_size": group_size,
+        "sampling": sampling.model_dump(),
+        "address": [seed, "rollout", cycle, step],
+    }
+    inputs = {"problems": problems_path, "prompts": prompts_path}
+    with stage("rollout", out, inputs, settings) as kept:
+        engine = TransformersEngine(policy, max_batch)
+        found = collect(policy, engine, slots, sampling, (seed, "rollout", cycle, step), "rolling out")
+        rollouts = found.rollouts
+        if str(out) == "-":
+            rollouts = [rollout.model_copy(update={"row": None}) for rollout in rollouts]
+        else:
+            tensors.write(tensors.beside(out), found.tokens)
+        jsonl.write(out, rollouts)
+        figures = found.figures()
+        kept["figures"] = figures
+    warn_if_truncated(figures, sampling.max_tokens)
+    say(
+        f"{figures['rollouts']} rollouts, reward {figures['reward_mean']:.3f}, "
+        f"{figures['tokens_per_second']:.0f} tokens/s (transformers engine) -> {out}"
+    )
+    return figures
