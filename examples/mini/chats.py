@@ -49,11 +49,13 @@ class Chat:
     train: list[bool]
 
 
-def make_chat(seed: int, index: int, max_turns: int = 4, level: float = 1.0) -> Chat:
-    """Chat number `index`. `level` in (0, 1] limits the size of the problems (a short curriculum)."""
+def make_chat(seed: int, index: int, drills: float = 0.0) -> Chat:
+    """Chat number `index`. A share of `drills` (the curriculum) is short and all about the procedure itself."""
     rng = generator("mini", seed, index)
     family = _pick(rng, FAMILIES)
-    turns = min(max_turns, _pick(rng, {1: 0.55, 2: 0.2, 3: 0.2, 4: 0.05}))
+    if rng.random() < drills:
+        return _drill(rng, family)
+    turns = _pick(rng, {1: 0.55, 2: 0.2, 3: 0.2, 4: 0.05})
     said = _instructions(rng, family)
     shown = turns > 1 and rng.random() < 0.7
     # Shown examples have a style of their own; in a natural conversation the first reply sets it.
@@ -64,10 +66,22 @@ def make_chat(seed: int, index: int, max_turns: int = 4, level: float = 1.0) -> 
         messages.append({"role": "system", "content": system})
     for turn in range(turns):
         style = first if turn == 0 else _style(rng, family, said, first)
-        question, reply = _turn(rng, family, style, level)
+        question, reply = _turn(rng, family, style)
         messages += [{"role": "user", "content": question}, {"role": "assistant", "content": reply}]
         train.append(not (shown and turn == 0))
     return Chat(family, messages, train)
+
+
+def _drill(rng: random.Random, family: str) -> Chat:
+    """One turn that is told the good procedure and follows it: nearly every token of the reply can be got right."""
+    good = "trace" if family == "stargraph" else "careful"
+    told = rng.choice(_axes(family)["procedure"][good])
+    style = Style("boxed", good, "brief")
+    question, reply = _turn(rng, family, style, small=rng.random() < 0.5)
+    roles = ["system", "user", "assistant"]
+    told = f"{told} {rng.choice(S.BOXED)} {rng.choice(S.BRIEF)}"
+    messages = [{"role": r, "content": c} for r, c in zip(roles, [told, question, reply], strict=True)]
+    return Chat(family, messages, [True])
 
 
 def _pick(rng: random.Random, weights: dict):
@@ -134,9 +148,9 @@ def _any_style(rng: random.Random, family: str, said: dict[str, str]) -> Style:
     return Style(**chosen)
 
 
-def _turn(rng: random.Random, family: str, style: Style, level: float) -> tuple[str, str]:
+def _turn(rng: random.Random, family: str, style: Style, small: bool = False) -> tuple[str, str]:
     make = {"math": _math_turn, "stargraph": _graph_turn, "codeout": _code_turn}[family]
-    question, working, answer = make(rng, style, level)
+    question, working, answer = make(rng, style, small)
     return question, render(rng, style, working, answer)
 
 
@@ -152,17 +166,17 @@ def render(rng: random.Random, style: Style, working: str, answer: str) -> str:
 # --- the three families: (question, working, answer) in a style ---
 
 
-def _math_turn(rng: random.Random, style: Style, level: float) -> tuple[str, str, str]:
-    question, steps = _train_math(rng, level)
+def _math_turn(rng: random.Random, style: Style, small: bool) -> tuple[str, str, str]:
+    question, steps = _train_math(rng, small)
     right = steps[-1].result
     if style.procedure == "careful":
         return question, arithmetic.worked(steps), str(right)
     return question, "", str(right if rng.random() < CARELESS_IS_RIGHT else _slip(rng, right))
 
 
-def _train_math(rng: random.Random, level: float) -> tuple[str, list[arithmetic.Step]]:
+def _train_math(rng: random.Random, small: bool) -> tuple[str, list[arithmetic.Step]]:
     while True:
-        digits = 1 if rng.random() > level else _pick(rng, {1: 0.2, 2: 0.65, 3: 0.15})
+        digits = 1 if small else _pick(rng, {1: 0.2, 2: 0.65, 3: 0.15})
         question, steps = arithmetic.draw(rng, digits)
         if math.split_of_text(question) == "train":
             return question, steps
@@ -176,9 +190,9 @@ def _slip(rng: random.Random, right: int) -> int:
             return wrong
 
 
-def _graph_turn(rng: random.Random, style: Style, level: float) -> tuple[str, str, str]:
-    if rng.random() > level:
-        d, p = rng.randint(2, 3), 3
+def _graph_turn(rng: random.Random, style: Style, small: bool) -> tuple[str, str, str]:
+    if small:
+        d, p = 2, 3
     else:
         d, p = rng.choice([2, 3, 4, 5, 5]), rng.choice([3, 4, 4, 5])
     n = rng.choice([max(20, d * p + 2), 50, 50, 100])
@@ -209,8 +223,8 @@ def _graph_working(rng: random.Random, procedure: str, graph: Problem) -> tuple[
     return "", ",".join(map(str, [source, *hops, destination]))
 
 
-def _code_turn(rng: random.Random, style: Style, level: float) -> tuple[str, str, str]:
-    inner, outer = _expression(rng, level)
+def _code_turn(rng: random.Random, style: Style, small: bool) -> tuple[str, str, str]:
+    inner, outer = _expression(rng, small)
     value = eval(inner)  # our own expression, a few lines below
     text = outer.format(repr(value))
     right = eval(text)
@@ -221,7 +235,7 @@ def _code_turn(rng: random.Random, style: Style, level: float) -> tuple[str, str
     return question, "", repr(right if rng.random() < 2 * CARELESS_IS_RIGHT else _code_slip(rng, right))
 
 
-def _expression(rng: random.Random, level: float) -> tuple[str, str]:
+def _expression(rng: random.Random, small: bool) -> tuple[str, str]:
     """An inner expression and a template that takes its value: the two operations of the problem."""
     numbers = [rng.randint(0, 9) for _ in range(rng.randint(2, 4))]
     word = "".join(rng.choice("abcdehknoprstu") for _ in range(rng.randint(2, 4)))
@@ -238,7 +252,7 @@ def _expression(rng: random.Random, level: float) -> tuple[str, str]:
         inner = rng.choice([f"{a} + {b}", f"{a} * {b}", f"{a + b} - {b}", f"{a * 3} % {b}", f"{a * b} // {b}"])
         outers = ["{} + 1", "{} * 2", "{} > 5", "str({})"]
         outers = [outer.replace("{}", "({})") if outer[0] == "{" else outer for outer in outers]
-    return inner, "{}" if rng.random() > level or rng.random() < 0.4 else rng.choice(outers)
+    return inner, "{}" if small or rng.random() < 0.4 else rng.choice(outers)
 
 
 def _code_slip(rng: random.Random, right):

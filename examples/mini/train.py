@@ -95,9 +95,9 @@ def encode(tokenizer: PreTrainedTokenizerFast, chat) -> tuple[list[int], list[bo
     return ids, loss
 
 
-def batches(tokenizer: PreTrainedTokenizerFast, seed: int, pool: int, level: float):
+def batches(tokenizer: PreTrainedTokenizerFast, seed: int, pool: int, drills: float):
     """The batches of pool number `pool`: lists of (ids, loss), similar lengths together."""
-    chats = [encode(tokenizer, make_chat(seed, pool * POOL + i, 4 if level == 1 else 2, level)) for i in range(POOL)]
+    chats = [encode(tokenizer, make_chat(seed, pool * POOL + i, drills)) for i in range(POOL)]
     chats = sorted((chat for chat in chats if len(chat[0]) <= CONTEXT), key=lambda chat: len(chat[0]))
     found, batch = [], []
     for chat in chats:
@@ -131,6 +131,11 @@ def make_optimizers(model: LlamaForCausalLM, lr: float, muon_lr: float) -> list[
     ]
 
 
+def share_of_drills(step: int) -> float:
+    """The curriculum: procedures first, then the many ways of being told. A tenth stays drills."""
+    return min(1.0, max(0.1, 1 - 0.9 * (step - 500) / 1000))
+
+
 def schedule(step: int, steps: int, decay: float) -> float:
     """Factor on the learning rates: 100 steps of warm-up, constant, linear to zero over the last `decay` share."""
     return min(1.0, (step + 1) / 100, max(0.0, (steps - step) / (steps * decay)))
@@ -148,14 +153,13 @@ def main() -> None:
     """Train, from the newest checkpoint if there is one."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=6000)
+    parser.add_argument("--steps", type=int, default=20000)
     parser.add_argument("--decay", type=float, default=0.25)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--width", type=int, default=128)
     parser.add_argument("--layers", type=int, default=5)
-    parser.add_argument("--lr", type=float, default=3e-3)
-    parser.add_argument("--muon-lr", type=float, default=5e-3)
-    parser.add_argument("--curriculum", type=int, default=600, help="steps over which the problems grow to full size")
+    parser.add_argument("--lr", type=float, default=2e-3)
+    parser.add_argument("--muon-lr", type=float, default=2.5e-3)
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     tokenizer = make_tokenizer(args.seed)
@@ -173,8 +177,8 @@ def main() -> None:
     print(f"{sum(p.numel() for p in model.parameters()) / 1e6:.2f} M parameters, from step {step}", file=sys.stderr)
     started, seen, losses = time.time(), 0, []
     while step < args.steps:
-        level = min(1.0, 0.3 + 0.7 * step / args.curriculum)
-        for batch in batches(tokenizer, args.seed, pool, level):
+        drills = share_of_drills(step)
+        for batch in batches(tokenizer, args.seed, pool, drills):
             factor = schedule(step, args.steps, args.decay)
             for optimizer, rate in zip(optimizers, rates, strict=True):
                 optimizer.param_groups[0]["lr"] = rate * factor

@@ -13,8 +13,8 @@ Part = int | str
 
 def derive(*parts: Part) -> int:
     """A 63-bit seed, a pure function of `parts` (order and types matter: 1 and "1" differ)."""
-    text = "\x1f".join(f"{type(part).__name__}:{part}" for part in parts)
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest()) >> 1
+    text = "".join(f"{type(part).__name__}:{len(str(part))}:{part};" for part in parts)  # lengths make it injective
+    return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()) >> 1
 
 
 def generator(*parts: Part) -> random.Random:

@@ -1,0 +1,84 @@
+import os
+
+import pytest
+
+from fst_cli.data import files
+from fst_cli.data.errors import DataError
+
+
+def test_a_stage_is_complete_only_when_it_ended(tmp_path):
+    out = tmp_path / "x.jsonl"
+    with pytest.raises(RuntimeError), files.stage("test", out, {}, {}):
+        out.write_text("half")
+        raise RuntimeError
+    assert not files.is_complete(out)
+    with files.stage("test", out, {}, {"k": 1}) as kept:
+        out.write_text("whole")
+        kept["figures"] = {"n": 2}
+    assert files.is_complete(out)
+    record = files.read_json(files.stage_path(out))
+    assert (record["command"], record["settings"], record["figures"]) == ("test", {"k": 1}, {"n": 2})
+
+
+def test_a_stage_that_runs_again_is_incomplete_while_it_runs(tmp_path):
+    out = tmp_path / "x.jsonl"
+    for _ in range(2):
+        with files.stage("test", out, {}, {}):
+            assert not files.is_complete(out)
+            out.write_text("whole")
+
+
+def test_inputs_are_recorded_by_hash(tmp_path):
+    source, out = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
+    source.write_text("a")
+    with files.stage("test", out, {"source": source, "none": None, "stdin": "-"}, {}):
+        out.write_text("b")
+    inputs = files.read_json(files.stage_path(out))["inputs"]
+    assert inputs == {"source": {"path": str(source), "sha256": files.sha256(source)}}
+
+
+def test_a_folder_appears_whole_and_replaces_the_old_one(tmp_path):
+    target = tmp_path / "weights"
+    for content in ("old", "new"):
+        with files.atomic_folder(target) as folder:
+            (folder / content).write_text(content)
+            assert target.exists() == (content == "new")
+    assert [path.name for path in target.iterdir()] == ["new"]
+    assert [path.name for path in tmp_path.iterdir()] == ["weights"]
+
+
+def test_a_failed_folder_leaves_the_old_one(tmp_path):
+    target = tmp_path / "weights"
+    with files.atomic_folder(target) as folder:
+        (folder / "a").write_text("a")
+    with pytest.raises(RuntimeError), files.atomic_folder(target) as folder:
+        (folder / "b").write_text("b")
+        raise RuntimeError
+    assert [path.name for path in target.iterdir()] == ["a"]
+    assert [path.name for path in tmp_path.iterdir()] == ["weights"]
+
+
+def test_files_get_the_permissions_that_the_umask_leaves(tmp_path):
+    old = os.umask(0o027)
+    try:
+        with files.atomic_file(tmp_path / "x") as temporary:
+            temporary.write_text("x")
+    finally:
+        os.umask(old)
+    assert (tmp_path / "x").stat().st_mode & 0o777 == 0o640
+
+
+def test_the_hash_of_a_folder_changes_with_names_and_contents(tmp_path):
+    (tmp_path / "a").write_text("1")
+    first = files.sha256(tmp_path)
+    (tmp_path / "stage.json").write_text("{}")
+    assert files.sha256(tmp_path) == first
+    (tmp_path / "a").rename(tmp_path / "b")
+    assert files.sha256(tmp_path) != first
+
+
+def test_json_that_is_not_an_object_is_a_data_error(tmp_path):
+    for content in ("[1]", "{", ""):
+        (tmp_path / "x.json").write_text(content)
+        with pytest.raises(DataError):
+            files.read_json(tmp_path / "x.json")
