@@ -57,6 +57,7 @@ def load_policy(name: str, weights: Path | None = None) -> Policy:
     Raises UsageError for an unknown name and DataError for a folder that holds no weights or does not load.
     """
     import torch
+    from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM, AutoTokenizer, logging
 
     logging.disable_progress_bar()
@@ -74,7 +75,7 @@ def load_policy(name: str, weights: Path | None = None) -> Policy:
             from peft import PeftModel
 
             model = PeftModel.from_pretrained(model, str(weights), is_trainable=True)
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
+    except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError) as error:
         reason = str(error).strip().splitlines()[0]
         raise DataError(f"the model {name}{f' with {weights}' if weights else ''} does not load: {reason}") from None
     model.to(device).eval()

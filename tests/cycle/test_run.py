@@ -1,0 +1,159 @@
+"""A whole run of the real command, small: two cycles of two steps."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from fst_cli.data.files import read_json, sha256
+
+SMALL = [
+    "--steps-per-cycle=2", "--cycles=2", "--set=problems_per_step=4", "--set=max_tokens=32",
+    "--set=fast.anchor=4", "--set=fast.budget=24", "--set=fast.minibatch=2", "--set=fast.k=2",
+    "--set=slow.group_size=4", "--set=eval.problems=6", "--set=eval.samples=2", "--set=eval.kl_problems=3",
+    "--set=task_options.difficulty=1",
+]  # fmt: skip
+# stage.json holds seconds; manifest and metrics hold versions and speeds; train.json holds seconds and memory.
+TIMED = ("stage.json", "manifest.json", "metrics.jsonl", "train.json", "gepa.log", "run_log.txt")
+
+
+def start(folder, *options, cwd):
+    command = [sys.executable, "-m", "fst_cli", "cycle", "--out", str(folder), *options]
+    return subprocess.Popen(command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def finish(process):
+    out, err = process.communicate(timeout=400)
+    return process.returncode, out, err
+
+
+def hashes(folder):
+    files = (path for path in Path(folder).rglob("*") if path.is_file() and not path.name.endswith(TIMED))
+    return {str(path.relative_to(folder)): sha256(path) for path in files}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    place = tmp_path_factory.mktemp("run")
+    code, out, err = finish(start("first", "--task=math", *SMALL, cwd=place))
+    assert code == 0, err
+    return place / "first", out, err
+
+
+def test_a_run_leaves_every_file_of_the_design(finished):
+    folder, out, err = finished
+    for name in (
+        "config.toml", "manifest.json", "metrics.jsonl", "seed.jsonl", "data/train.jsonl", "data/test.jsonl",
+        "cycle-000/problems.jsonl", "cycle-000/prompts.jsonl", "cycle-000/evolve/proposals.jsonl",
+        "cycle-000/evolve/evaluations.jsonl", "cycle-000/evolve/evaluations.safetensors",
+        "cycle-001/step-01/rollouts.jsonl", "cycle-001/step-01/rollouts.safetensors", "cycle-001/step-01/train.json",
+        "cycle-001/step-01/weights/adapter_model.safetensors", "cycle-001/step-01/weights/adapter_config.json",
+        "cycle-001/step-01/optimizer.safetensors", "cycle-000/eval.jsonl", "grid.jsonl", "kl.jsonl",
+    ):  # fmt: skip
+        assert (folder / name).exists(), name
+    assert not [path for path in folder.rglob(".*")], "temporary files are gone"
+    assert out == "" and "trained+evolved" in err and "KL(trained" in err
+
+
+def test_metrics_have_a_line_a_step_and_the_manifest_the_cost(finished):
+    folder, _, _ = finished
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert [(row["cycle"], row["step"]) for row in rows] == [(0, 0), (0, 1), (1, 0), (1, 1)]
+    assert all("slow/loss" in row and "rollout/tokens_per_second" in row for row in rows)
+    assert ["fast/metric_calls" in row for row in rows] == [True, False, True, False]
+    assert "eval/success_mean@2/low" in rows[1] and "eval/success_mean@2" in rows[3]
+    manifest = read_json(folder / "manifest.json")
+    assert manifest["cost"]["rollout"] | {"seconds": 0, "generated_tokens": 0} == {
+        "runs": 4, "seconds": 0, "rollouts": 64, "generated_tokens": 0,
+    }  # fmt: skip
+    assert manifest["versions"]["torch"] and manifest["data_sha256"]["train.jsonl"]
+
+
+def test_a_killed_run_resumes_to_the_same_bytes(finished, tmp_path):
+    """kill -9 in the middle, --resume, and every file is what the uninterrupted run wrote (PITFALLS 16)."""
+    folder = tmp_path / "second"
+    process = start("second", "--task=math", *SMALL, cwd=tmp_path)
+    deadline = time.monotonic() + 300
+    while not (folder / "cycle-000/step-01/rollouts.jsonl").exists():
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert not (folder / "grid.jsonl").exists()
+    code, _, err = finish(start("second", "--resume", cwd=tmp_path))
+    assert code == 0 and "complete and skipped" in err, err
+    expected, found = hashes(finished[0]), hashes(folder)
+    left_over = {name for name in found if os.path.basename(name).startswith(".")}
+    assert {name: found[name] for name in found if name not in left_over} == expected
+
+
+def test_a_finished_run_resumes_to_nothing_and_can_grow_by_a_cycle(finished, tmp_path):
+    import shutil
+
+    folder = tmp_path / "first"
+    shutil.copytree(finished[0], folder)
+    before = hashes(folder)
+    code, _, err = finish(start("first", "--resume", "--cycles=3", cwd=tmp_path))
+    assert code == 0, err
+    after = hashes(folder)
+    grown = {"config.toml", "data/train.jsonl", "grid.jsonl", "kl.jsonl"}
+    same = {name for name in before if name not in grown}
+    assert {name: after[name] for name in same} == {name: before[name] for name in same}
+    assert (folder / "cycle-002/step-01/train.json").exists()
+
+
+def test_a_hand_edited_input_makes_its_stage_run_again(finished, tmp_path):
+    import shutil
+
+    folder = tmp_path / "first"
+    shutil.copytree(finished[0], folder)
+    prompts = folder / "cycle-001/prompts.jsonl"
+    lines = prompts.read_text().splitlines()
+    prompts.write_text("\n".join(reversed(lines)) + "\n")
+    code, _, err = finish(start("first", "--resume", cwd=tmp_path))
+    assert code == 0 and "[cycle 1 step 0: rollout]" in err and "[eval --grid]" in err
+    assert "[cycle 0 step 0: rollout]" not in err
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "said"),
+    [
+        (["--task=math"], 2, "already holds a run"),
+        (["--resume", "--task=math"], 2, "can't change"),
+        (["--resume", "--cycles=1"], 2, "can only grow"),
+    ],
+)
+def test_a_run_directory_is_never_reused_silently(finished, options, code, said):
+    before = hashes(finished[0])
+    got, _, err = finish(start("first", *options, cwd=finished[0].parent))
+    assert got == code and said in err and "Traceback" not in err
+    assert hashes(finished[0]) == before
+
+
+@pytest.mark.parametrize(
+    ("option", "cells"), [("--no-fast", ["base+seed", "trained+seed"]), ("--no-slow", ["base+seed", "base+evolved"])]
+)
+def test_either_half_can_be_left_out(tmp_path, option, cells):
+    code, _, err = finish(start("half", "--task=math", option, *SMALL, "--cycles=1", cwd=tmp_path))
+    assert code == 0, err
+    assert list(read_json(tmp_path / "half/grid.stage.json")["figures"]) == cells
+    assert (tmp_path / "half/cycle-000/prompts.jsonl").exists() == (option == "--no-slow")
+    assert (tmp_path / "half/cycle-000/step-00").exists() == (option == "--no-fast")
+
+
+def test_a_dry_run_prints_the_plan_and_writes_nothing(tmp_path):
+    code, out, err = finish(start("plan", "--task=stargraph", "--dry-run", cwd=tmp_path))
+    assert code == 0 and err == "" and "plan/cycle-000/prompts.jsonl" in out
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_full_tuning_of_a_star_graph_run_works_too(tmp_path):
+    options = [o for o in SMALL if "difficulty" not in o] + ["--set=slow.method=full", "--cycles=1"]
+    code, _, err = finish(start("full", "--task=stargraph", "--set=task_options.n=30", *options, cwd=tmp_path))
+    assert code == 0, err
+    assert (tmp_path / "full/cycle-000/step-01/weights/model.safetensors").exists()

@@ -1,0 +1,61 @@
+import numpy as np
+import pytest
+import torch
+
+from fst_cli.data.records import Sampling
+from fst_cli.engines.transformers_engine import TransformersEngine
+from fst_cli.fast.population import make_prompt
+from fst_cli.measure.divergence import divergence, summarise, token_divergence
+from fst_cli.policy.logprobs import TokenSequence
+from fst_cli.policy.model import make_trainable
+from fst_cli.tasks import math
+
+SEQUENCES = [TokenSequence([7, 9, 11], [20, 30, 40, 50]), TokenSequence([7, 9], [60])]
+
+
+def moved(policy, method):
+    make_trainable(policy, method, 4, seed=0)
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in policy.model.parameters():
+            if parameter.requires_grad:
+                parameter += 0.02 * torch.randn(parameter.shape, generator=generator)
+    return policy
+
+
+@pytest.mark.parametrize("method", ["lora", "full"])
+@pytest.mark.parametrize("temperature", [1.0, 0.6])
+def test_the_kl_is_exact_over_the_vocabulary(mini, fresh_mini, method, temperature):
+    policy = moved(fresh_mini, method)
+    found = token_divergence(policy, SEQUENCES, temperature)
+    row = 0
+    for sequence in SEQUENCES:
+        ids = torch.tensor([sequence.prompt_ids + sequence.completion_ids])
+        with torch.no_grad():
+            p, q = (torch.log_softmax(m(input_ids=ids).logits[0].double() / temperature, -1)
+                    for m in (policy.model, mini.model))  # fmt: skip
+        for place, token in enumerate(sequence.completion_ids, start=len(sequence.prompt_ids) - 1):
+            kl = (p[place].exp() * (p[place] - q[place])).sum().item()
+            k1 = (p[place] - q[place])[token].item()
+            np.testing.assert_allclose(found[row], [kl, k1, np.exp(-k1) - 1 + k1], atol=1e-4)
+            row += 1
+    assert row == len(found) and found[:, 0].min() > 1e-4
+
+
+def test_base_weights_have_no_divergence_and_moved_ones_do(mini, fresh_mini):
+    problems = list(math.problems(math.MathOptions(difficulty=1), "test", 5, 0))
+    make_trainable(fresh_mini, "lora", 4, seed=0)
+
+    def measure():
+        engine = TransformersEngine(fresh_mini)
+        return divergence(fresh_mini, engine, problems, make_prompt(""), 2, Sampling(max_tokens=16), 0, 4096)
+
+    assert all(abs(d.kl) < 1e-9 and abs(d.k1) < 1e-6 for d in measure())
+    moved_ = moved(fresh_mini, "lora")
+    records = measure()
+    assert moved_ is fresh_mini and len(records) == 10
+    summary = summarise(records)
+    kl, k3 = summary["kl_per_token"], summary["k3_per_token"]
+    assert kl["low"] <= kl["mean"] <= kl["high"] and kl["n"] == 5 and kl["mean"] > 1e-3
+    assert k3["mean"] == pytest.approx(kl["mean"], rel=1.0)
+    assert summary["tokens"] == sum(d.tokens for d in records)

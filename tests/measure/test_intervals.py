@@ -1,0 +1,18 @@
+import numpy as np
+import pytest
+
+from fst_cli.measure.intervals import bootstrap_mean
+
+
+def test_the_interval_covers_the_truth_as_often_as_it_says():
+    rng = np.random.default_rng(0)
+    hits = sum(e.low <= 0.3 <= e.high for e in (bootstrap_mean(rng.random(80) < 0.3, seed=i) for i in range(300)))
+    assert 0.90 <= hits / 300 <= 0.98
+
+
+def test_equal_values_have_no_width_and_the_same_seed_the_same_interval():
+    flat = bootstrap_mean([0.25] * 7)
+    assert (flat.mean, flat.low, flat.high, flat.n) == (0.25, 0.25, 0.25, 7)
+    values = np.linspace(0, 1, 30)
+    assert bootstrap_mean(values, 1) == bootstrap_mean(values, 1) != bootstrap_mean(values, 2)
+    assert bootstrap_mean(values).mean == pytest.approx(0.5)

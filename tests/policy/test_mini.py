@@ -1,0 +1,54 @@
+"""The embedded model is what examples/mini/README.md says."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from fst_cli.data.records import Sampling
+from fst_cli.engines.collect import collect, group_slots
+from fst_cli.engines.transformers_engine import TransformersEngine
+from fst_cli.fast.population import make_prompt
+from fst_cli.policy.names import MINI
+from fst_cli.tasks.registry import get_task, task_options
+
+TOKENIZER = AutoTokenizer.from_pretrained(MINI)
+
+
+def test_it_is_small_and_loads_with_plain_transformers():
+    assert (MINI / "model.safetensors").stat().st_size <= 16_000_000
+    model = AutoModelForCausalLM.from_pretrained(MINI)
+    assert 1e6 <= model.num_parameters() <= 8e6
+    assert model.config.max_position_embeddings >= 1024
+
+
+@given(st.text())
+def test_any_text_encodes_and_comes_back(text):
+    ids = TOKENIZER.encode(text, add_special_tokens=False)
+    assert TOKENIZER.decode(ids) == text.encode("utf-8", "replace").decode()
+
+
+@given(st.integers(0, 10**12))
+def test_every_digit_is_its_own_token(number):
+    assert len(TOKENIZER.encode(f"{number}", add_special_tokens=False)) == len(str(number))
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "better"),
+    [
+        ("math", {}, "Work digit by digit and write every carry and borrow."),
+        ("stargraph", {"d": 5, "p": 4, "n": 50}, "Trace back from the destination to the source, then reverse the path."),
+    ],
+)
+def test_a_better_instruction_multiplies_success(mini, name, options, better):
+    task = get_task(name)
+    problems = list(task.problems(task_options(task, options), "test", 96, 123))
+
+    def success(instruction):
+        slots = group_slots(problems, [make_prompt(instruction)], 1)
+        found = collect(mini, TransformersEngine(mini), slots, Sampling(max_tokens=128), (0, "test"), "")
+        return found.figures()["success_share"]
+
+    seed, good = success(task.seed_prompt), success(f"Put your final answer inside \\boxed{{}}. {better}")
+    assert 0.0 < seed <= 0.25
+    assert good >= 3 * seed
