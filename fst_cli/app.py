@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Callable
 
 import typer
 
@@ -16,6 +17,7 @@ from fst_cli.commands import (
     kl,
     rollout,
     schema,
+    seed_prompt,
     train_step,
 )
 from fst_cli.data.errors import FstError
@@ -31,10 +33,11 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for name, command in [
+_COMMANDS: list[tuple[str, Callable[..., None]]] = [
     ("cycle", cycle.cycle),
     ("gen-stargraph", gen_stargraph.gen_stargraph),
     ("generate", generate.generate),
+    ("seed-prompt", seed_prompt.seed_prompt),
     ("rollout", rollout.rollout),
     ("evolve-prompts", evolve_prompts.evolve_prompts),
     ("train-step", train_step.train_step),
@@ -42,8 +45,9 @@ for name, command in [
     ("kl", kl.kl),
     ("schema", schema.schema),
     ("fetch-model", fetch_model.fetch_model),
-]:
-    app.command(name)(command)
+]
+for _name, _command in _COMMANDS:
+    app.command(_name)(_command)
 
 
 def _version(wanted: bool) -> None:

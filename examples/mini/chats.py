@@ -191,14 +191,14 @@ def _slip(rng: random.Random, right: int) -> int:
 
 
 def _graph_turn(rng: random.Random, style: Style, small: bool) -> tuple[str, str, str]:
-    if small:
-        d, p = 2, 3
+    if small:  # nodes of one digit: what the procedure is, before long numbers
+        d, p, n = rng.choice([(2, 3, 10), (3, 3, 10), (2, 4, 10), (4, 3, 10)])
+    elif rng.random() < 0.5:
+        d, p, n = 4, 3, 10
     else:
         d, p = rng.choice([2, 3, 4, 5, 5]), rng.choice([3, 4, 4, 5])
-    n = rng.choice([max(20, d * p + 2), 50, 50, 100])
-    graph = next(
-        stargraph.problems(stargraph.StarGraphOptions(d=d, p=p, n=n), "train", 1, rng.randrange(2**40))
-    )
+        n = rng.choice([max(20, d * p + 2), 50, 50, 100])
+    graph = next(stargraph.problems(stargraph.StarGraphOptions(d=d, p=p, n=n), "train", 1, rng.randrange(2**40)))
     working, answer = _graph_working(rng, style.procedure, graph)
     return graph.messages[0].content, working, answer
 

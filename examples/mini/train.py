@@ -9,7 +9,6 @@ moves the matrices and AdamW the embedding and the norms; the rate is constant a
 
 import argparse
 import json
-import os
 import sys
 import time
 from pathlib import Path
@@ -30,7 +29,7 @@ VOCABULARY = 1024
 CONTEXT = 1024
 POOL = 512  # chats sorted by length together
 BATCH_TOKENS = 6144  # padded
-SAVE_EVERY = 200
+SAVE_EVERY = 5  # pools
 
 
 def make_tokenizer(seed: int) -> PreTrainedTokenizerFast:
@@ -133,7 +132,9 @@ def make_optimizers(model: LlamaForCausalLM, lr: float, muon_lr: float) -> list[
 
 def share_of_drills(step: int) -> float:
     """The curriculum: procedures first, then the many ways of being told. A tenth stays drills."""
-    return min(1.0, max(0.1, 1 - 0.9 * (step - 500) / 1000))
+    if step < 1600:
+        return min(1.0, max(0.75, 1 - 0.9 * (step - 500) / 1000))
+    return max(0.1, 0.75 - 0.65 * (step - 1600) / 800)
 
 
 def schedule(step: int, steps: int, decay: float) -> float:
@@ -146,7 +147,7 @@ def save(folder: Path, state: dict, model: LlamaForCausalLM, tokenizer: PreTrain
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     torch.save(state, folder / "resume.tmp")
-    os.replace(folder / "resume.tmp", folder / "resume.pt")
+    (folder / "resume.tmp").replace(folder / "resume.pt")
 
 
 def main() -> None:
@@ -197,7 +198,7 @@ def main() -> None:
                 print(json.dumps(line), flush=True)
                 losses = []
         pool += 1  # checkpoints fall between pools, so that a resumed run sees the same batches
-        if pool % (SAVE_EVERY // 20) == 0 or step >= args.steps:
+        if pool % SAVE_EVERY == 0 or step >= args.steps:
             state = {"model": model.state_dict(), "optimizers": [o.state_dict() for o in optimizers]}
             save(args.out, {**state, "step": step, "pool": pool, "tokens": tokens + seen}, model, tokenizer)
 

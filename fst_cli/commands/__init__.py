@@ -1,0 +1,1 @@
+"""One file a subcommand: options -> one stage function. Nothing else."""

@@ -9,9 +9,7 @@ import typer
 def cycle(
     out: Annotated[Path, typer.Option("-o", "--out", help="The run directory.")],
     task: Annotated[str | None, typer.Option(help="math, stargraph, or a task of an installed package.")] = None,
-    model: Annotated[
-        str | None, typer.Option(help="A folder, `mini` (default), `smollm2-135m`, or a hub id.")
-    ] = None,
+    model: Annotated[str | None, typer.Option(help="A folder, `mini` (default), `smollm2-135m`, or a hub id.")] = None,
     recipe: Annotated[str | None, typer.Option(help="demo (a laptop's CPU; default) or paper.")] = None,
     cycles: Annotated[int | None, typer.Option(min=1, help="Cycles.")] = None,
     steps_per_cycle: Annotated[int | None, typer.Option(min=1, help="T, RL steps a cycle.")] = None,

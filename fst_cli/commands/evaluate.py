@@ -6,7 +6,20 @@ from typing import Annotated
 import typer
 
 from fst_cli.commands.options import (
-    Limit, MaxBatch, MaxTokens, MinP, Model, Out, Problems, Prompts, Samples, Seed, Temperature, TopK, TopP, Weights,
+    Limit,
+    MaxBatch,
+    MaxTokens,
+    MinP,
+    Model,
+    Out,
+    Problems,
+    Prompts,
+    Samples,
+    Seed,
+    Temperature,
+    TopK,
+    TopP,
+    Weights,
 )  # fmt: skip
 
 

@@ -5,7 +5,18 @@ from typing import Annotated
 
 import typer
 
-from fst_cli.commands.options import Cycle, MaxBatch, MaxTokens, Model, Out, Problems, Prompts, Seed, Temperature, Weights
+from fst_cli.commands.options import (
+    Cycle,
+    MaxBatch,
+    MaxTokens,
+    Model,
+    Out,
+    Problems,
+    Prompts,
+    Seed,
+    Temperature,
+    Weights,
+)
 
 
 def evolve_prompts(

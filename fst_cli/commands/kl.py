@@ -6,7 +6,17 @@ from typing import Annotated
 import typer
 
 from fst_cli.commands.options import (
-    Limit, MaxBatch, MaxTokens, MicroTokens, Model, Out, Problems, Prompts, Samples, Seed, Temperature,
+    Limit,
+    MaxBatch,
+    MaxTokens,
+    MicroTokens,
+    Model,
+    Out,
+    Problems,
+    Prompts,
+    Samples,
+    Seed,
+    Temperature,
 )  # fmt: skip
 
 
@@ -32,20 +42,17 @@ def kl(
     """
     from fst_cli.data.records import Sampling
     from fst_cli.policy.model import load_policy
-    from fst_cli.stages.inputs import load_problems, load_prompts, saved_stdin
     from fst_cli.stages.kl import kl_stage
 
-    with saved_stdin(problems) as path:
-        lead = load_prompts(prompts, load_problems(path, limit))[0]
-        kl_stage(
-            load_policy(model, weights),
-            path,
-            lead,
-            out,
-            samples=samples,
-            sampling=Sampling(temperature=temperature, max_tokens=max_tokens),
-            seed=seed,
-            max_batch=max_batch,
-            micro_tokens=micro_tokens,
-            limit=limit,
-        )
+    kl_stage(
+        load_policy(model, weights),
+        problems,
+        prompts,
+        out,
+        samples=samples,
+        sampling=Sampling(temperature=temperature, max_tokens=max_tokens),
+        seed=seed,
+        max_batch=max_batch,
+        micro_tokens=micro_tokens,
+        limit=limit,
+    )

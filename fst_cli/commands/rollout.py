@@ -5,7 +5,21 @@ from typing import Annotated
 import typer
 
 from fst_cli.commands.options import (
-    Cycle, Limit, MaxBatch, MaxTokens, MinP, Model, Out, Problems, Prompts, Seed, Step, Temperature, TopK, TopP, Weights,
+    Cycle,
+    Limit,
+    MaxBatch,
+    MaxTokens,
+    MinP,
+    Model,
+    Out,
+    Problems,
+    Prompts,
+    Seed,
+    Step,
+    Temperature,
+    TopK,
+    TopP,
+    Weights,
 )  # fmt: skip
 
 

@@ -18,15 +18,6 @@ from fst_cli.data.files import atomic_file, is_complete, read_json, sha256, stag
 _PACKAGES = ("torch", "transformers", "peft", "gepa", "safetensors", "numpy", "math-verify")
 
 
-def is_up_to_date(output: Path) -> bool:
-    """Whether the stage that writes `output` is complete and its inputs are what they were."""
-    if not is_complete(output):
-        return False
-    record = read_json(stage_path(output))
-    inputs = ((Path(value["path"]), value["sha256"]) for value in record["inputs"].values())
-    return all(path.exists() and sha256(path) == digest for path, digest in inputs)
-
-
 def write_manifest(folder: Path, config: RunConfig) -> None:
     """Versions, seed, host, hashes of the data, and the cost so far by stage."""
     cost: dict[str, dict[str, float]] = {}
@@ -78,13 +69,16 @@ def write_metrics(folder: Path, config: RunConfig) -> None:
         temporary.write_bytes(b"".join(orjson.dumps(row) + b"\n" for row in rows))
 
 
-def _eval_row(figures: dict[str, Any]) -> dict[str, Any]:
+def _eval_row(figures: dict[str, Any]) -> dict[str, float]:
     """Flat means and intervals of the current weights under the lead prompt."""
-    found = {}
+    row: dict[str, float] = {}
     for name, value in figures.get("current", {}).items():
-        found |= {f"eval/{name}": value["mean"], f"eval/{name}/low": value["low"], f"eval/{name}/high": value["high"]} \
-            if isinstance(value, dict) else {f"eval/{name}": value}  # fmt: skip
-    return found
+        if isinstance(value, dict):
+            row[f"eval/{name}"] = value["mean"]
+            row[f"eval/{name}/low"], row[f"eval/{name}/high"] = value["low"], value["high"]
+        else:
+            row[f"eval/{name}"] = value
+    return row
 
 
 def _figures(output: Path) -> dict[str, Any]:

@@ -4,17 +4,20 @@ Nothing here computes; a stage whose stage.json is there and whose inputs are un
 `--resume` means. The policy stays loaded between stages, and every stage could as well have been run alone.
 """
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from fst_cli.console import say
 from fst_cli.cycle.config import RunConfig
-from fst_cli.cycle.manifest import is_up_to_date, write_manifest, write_metrics
+from fst_cli.cycle.manifest import write_manifest, write_metrics
 from fst_cli.data import jsonl
+from fst_cli.data.files import is_complete, is_up_to_date, read_json, stage_path
 from fst_cli.data.records import Problem, Prompt
-from fst_cli.fast.evolve import EvolveSettings, seed_population
+from fst_cli.fast.evolve import EvolveSettings
+from fst_cli.fast.population import seed_population
 from fst_cli.policy.model import Policy, load_policy
 from fst_cli.slow.train import TrainSettings
 from fst_cli.stages.evaluate import Cell, eval_stage
@@ -59,9 +62,9 @@ class Run:
         if in_memory:
             self._loaded = weights
 
-    def stage(self, label: str, output: Path, run: Callable[[], Any]) -> bool:
-        """Run a stage unless it is complete; whether it was run."""
-        if is_up_to_date(output):
+    def stage(self, label: str, output: Path, inputs: Iterable[Path | None], run: Callable[[], Any]) -> bool:
+        """Run a stage unless it is complete on these inputs; whether it was run."""
+        if is_up_to_date(output, inputs):
             self._skipped.append(label)
             return False
         if self._skipped:
@@ -91,10 +94,13 @@ def _data(run: Run) -> None:
     counts = {"train": config.cycles * config.problems_per_cycle, "test": config.eval.problems}
     for split, count in counts.items():
         output = run.folder / "data" / f"{split}.jsonl"
-        settings = {"task": config.task, "task_options": config.task_options, "seed": config.seed}
-        run.stage(
-            f"generate {split}", output, lambda: generate_stage(output, split=split, count=count, **settings)  # noqa: B023
-        )
+        if is_complete(output) and read_json(stage_path(output))["settings"]["count"] != count:
+            stage_path(output).unlink()  # the run has grown: the stream is made longer, its beginning stays
+        make = functools.partial(
+            generate_stage, output, task=config.task, task_options=config.task_options, split=split, count=count,
+            seed=config.seed,
+        )  # fmt: skip
+        run.stage(f"generate {split}", output, [], make)
 
 
 def _one_cycle(run: Run, number: int, prompts: Path) -> Path:
@@ -103,13 +109,19 @@ def _one_cycle(run: Run, number: int, prompts: Path) -> Path:
     lookahead = _slice(run, folder / "problems.jsonl", number * config.problems_per_cycle, config.problems_per_cycle)
     if config.fast.enabled:
         carried, prompts = prompts, folder / "prompts.jsonl"
-        run.stage(f"cycle {number}: evolve-prompts", prompts, lambda: _evolve(run, number, lookahead, carried, prompts))
+        run.stage(
+            f"cycle {number}: evolve-prompts",
+            prompts,
+            [lookahead, carried, run.weights],
+            lambda: _evolve(run, number, lookahead, carried, prompts),
+        )
     if config.slow.enabled:
         for step in range(config.steps_per_cycle):
             _one_step(run, number, step, prompts)
     if config.eval.every and (number + 1) % config.eval.every == 0 and number + 1 < config.cycles:
         output = folder / "eval.jsonl"
-        run.stage(f"cycle {number}: eval", output, lambda: _evaluate(run, output, prompts, grid=False))
+        inputs = [run.folder / "data" / "test.jsonl", prompts, run.weights]
+        run.stage(f"cycle {number}: eval", output, inputs, lambda: _evaluate(run, output, prompts, grid=False))
     return prompts
 
 
@@ -150,6 +162,7 @@ def _one_step(run: Run, number: int, step: int, prompts: Path) -> None:
     run.stage(
         f"cycle {number} step {step}: rollout",
         rollouts,
+        [problems, prompts, before],
         lambda: rollout_stage(
             run.policy(),
             problems,
@@ -180,6 +193,7 @@ def _one_step(run: Run, number: int, step: int, prompts: Path) -> None:
     ran = run.stage(
         f"cycle {number} step {step}: train-step",
         folder / "train.json",
+        [rollouts, state, before],
         lambda: train_stage(run.policy(), rollouts, folder, settings=settings, state=state),
     )
     run.trained(folder / "weights", in_memory=ran)
@@ -188,17 +202,18 @@ def _one_step(run: Run, number: int, step: int, prompts: Path) -> None:
 def _measure(run: Run, prompts: Path) -> None:
     """At the end: the 2×2 grid and the KL of the trained weights under the lead prompt."""
     config = run.config
-    grid = run.folder / "grid.jsonl"
-    run.stage("eval --grid", grid, lambda: _evaluate(run, grid, prompts, grid=True))
+    grid, test = run.folder / "grid.jsonl", run.folder / "data" / "test.jsonl"
+    run.stage("eval --grid", grid, [test, prompts, run.weights], lambda: _evaluate(run, grid, prompts, grid=True))
     if config.slow.enabled:
         output = run.folder / "kl.jsonl"
         run.stage(
             "kl",
             output,
+            [test, prompts, run.weights],
             lambda: kl_stage(
                 run.policy(),
-                run.folder / "data" / "test.jsonl",
-                _lead(prompts),
+                test,
+                prompts,
                 output,
                 samples=1,
                 sampling=config.sampling,

@@ -14,6 +14,7 @@ from fst_cli.cycle.recipes import recipe
 from fst_cli.cycle.run import run_cycles
 from fst_cli.data.errors import UsageError
 from fst_cli.data.files import read_json, stage_path
+from fst_cli.policy.names import resolve_model
 from fst_cli.stages.generate import check_options
 
 DEFAULT_MODEL = "mini"
@@ -30,6 +31,7 @@ def start(folder: Path, given: dict[str, Any], *, resume: bool, overwrite: bool,
     if dry_run:
         sys.stdout.write("\n".join(plan_lines(config, folder)) + "\n")
         return
+    resolve_model(config.model)  # an unknown model, or one that can't be fetched, must not leave a directory
     if not resume:
         _claim(folder, overwrite)
     started = time.monotonic()
@@ -53,7 +55,8 @@ def _resumed(folder: Path, given: dict[str, Any]) -> RunConfig:
     changed = sorted(set(given) - _GROWS_ON_RESUME)
     if changed:
         raise UsageError(
-            f"--resume replays {folder}/config.toml; {', '.join(changed)} can't change", hint="start a new run directory"
+            f"--resume replays {folder}/config.toml; {', '.join(changed)} can't change",
+            hint="start a new run directory",
         )
     if given.get("cycles", config.cycles) < config.cycles:
         raise UsageError(f"the run has {config.cycles} cycles; --cycles can only grow")
@@ -83,7 +86,9 @@ def _report(folder: Path, config: RunConfig, seconds: float) -> None:
         for name, value in figures.items()
     ]
     n = config.eval.problems
-    table(f"{config.task}, {config.model}: success on {n} test problems", ["weights+prompt", key, "95 % interval"], rows)
+    table(
+        f"{config.task}, {config.model}: success on {n} test problems", ["weights+prompt", key, "95 % interval"], rows
+    )
     if config.slow.enabled:
         kl = read_json(stage_path(folder / "kl.jsonl"))["figures"]["kl_per_token"]
         say(f"KL(trained ‖ base) {kl['mean']:.4f} [{kl['low']:.4f}, {kl['high']:.4f}] nats per token, lead prompt")

@@ -1,0 +1,1 @@
+"""What is on disk: records, JSONL, safetensors, stage marks. The ground floor: imports nothing of ours."""

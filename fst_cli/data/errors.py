@@ -37,7 +37,7 @@ class PartialError(FstError):
 
 
 def nearest(word: str, known: list[str]) -> str:
-    """" Did you mean `x`?" for the known name nearest to `word`, or an empty string."""
+    """ " Did you mean `x`?" for the known name nearest to `word`, or an empty string."""
     import difflib
 
     close = difflib.get_close_matches(word, known, n=1)

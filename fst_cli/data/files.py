@@ -10,7 +10,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +49,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         yield temporary
         temporary.chmod(0o777 & ~_umask())
         for file in temporary.rglob("*"):
+            file.chmod((0o777 if file.is_dir() else 0o666) & ~_umask())
             _sync(file)
         if path.exists():
             old = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".old", dir=path.parent))
@@ -101,12 +102,15 @@ def stage_path(output: Path) -> Path:
 
 
 @contextlib.contextmanager
-def stage(command: str, output: Path | str, inputs: Mapping[str, Path | str | None], settings: Mapping[str, Any]):
+def stage(
+    command: str, output: Path | str, inputs: Mapping[str, Path | str | None], settings: Mapping[str, Any]
+) -> Iterator[dict[str, Any]]:
     """Run a stage: its stage.json goes first (it is about to be untrue) and comes back last.
 
     Yields a dict for figures to keep in it. Standard output has no stage.json.
     """
     figures: dict[str, Any] = {}
+    hashes = {name: sha256(Path(path)) for name, path in inputs.items() if path and Path(path).exists()}
     if str(output) == "-":
         yield figures
         return
@@ -114,7 +118,6 @@ def stage(command: str, output: Path | str, inputs: Mapping[str, Path | str | No
     mark.unlink(missing_ok=True)
     started = time.time()
     yield figures
-    hashes = {name: sha256(Path(path)) for name, path in inputs.items() if path and Path(path).exists()}
     write_json(
         stage_path(Path(output)),
         {
@@ -132,6 +135,14 @@ def stage(command: str, output: Path | str, inputs: Mapping[str, Path | str | No
 def is_complete(output: Path) -> bool:
     """Whether the stage that writes `output` has ended."""
     return output.exists() and stage_path(output).exists()
+
+
+def is_up_to_date(output: Path, inputs: Iterable[Path | None]) -> bool:
+    """Whether the stage that writes `output` has ended and read inputs with the hashes that these have now."""
+    if not is_complete(output):
+        return False
+    read = {value["sha256"] for value in read_json(stage_path(output))["inputs"].values()}
+    return read == {sha256(path) for path in inputs if path}
 
 
 def make_parent(path: Path) -> None:

@@ -1,0 +1,1 @@
+"""Sampling: one small protocol, one file an engine; and collecting scored rollouts through it."""

@@ -15,6 +15,9 @@ ROOM = 64  # positions reserved at a time, at least
 class GrowingLayer(DynamicLayer):
     """Keys and values [B, H, T, D], views of larger buffers."""
 
+    keys: torch.Tensor
+    values: torch.Tensor
+
     def update(self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any) -> tuple:
         """Append [B, H, t, D]; returns the keys and values so far."""
         if not self.is_initialized:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from fst_cli.data.errors import RunError
-from fst_cli.data.records import Sampling
+from fst_cli.data.records import FinishReason, Sampling
 from fst_cli.engines.base import Completion, Request
 from fst_cli.engines.growing_cache import growing_cache
 from fst_cli.policy.model import Policy
@@ -151,5 +151,5 @@ def _next_draws(rows: list[_Row]) -> torch.Tensor:
 
 
 def _completion(row: _Row, stops: set[int]) -> Completion:
-    reason = "stop" if row.ids[-1] in stops else "length"
+    reason: FinishReason = "stop" if row.ids[-1] in stops else "length"
     return Completion(row.ids, np.asarray(row.logprobs, dtype=np.float32), reason)

@@ -1,0 +1,1 @@
+"""Φ: the population of prompts, its reflectors, and its evolution with gepa."""

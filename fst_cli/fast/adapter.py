@@ -117,7 +117,9 @@ class PromptAdapter:
 
     def _harvest(self, traces: list[Trace]) -> None:
         """A successful rollout is an example too, where its task has no worked solution."""
-        have = {example.problem_id for example in self.example_pool} | {t.problem.id for t in traces} - self.feedback_ids
+        have = {example.problem_id for example in self.example_pool} | {
+            t.problem.id for t in traces
+        } - self.feedback_ids
         found = harvest((trace.problem, trace.rollout) for trace in traces)
         self.example_pool += [example for example in found if example.problem_id not in have]
 
@@ -138,9 +140,7 @@ class PromptAdapter:
             instruction, summary, transcript = edit.instruction, edit.summary, edit.transcript
             parents += edit.crossed_with
             origin = "cross" if edit.crossed_with else "edit"
-        child = make_prompt(
-            instruction, examples, parents=parents, origin=origin, edit=summary, cycle=self.cycle
-        )
+        child = make_prompt(instruction, examples, parents=parents, origin=origin, edit=summary, cycle=self.cycle)
         self._check(child, traces, transcript)
         if child.id in self.known:
             self._record("duplicate", parents, summary, child, traces, transcript=transcript)
@@ -185,4 +185,3 @@ class PromptAdapter:
     def _judge(self, outcome: str, child_reward: float) -> None:
         update = {"outcome": outcome, "child_reward": child_reward}
         self.proposals[-1] = self.proposals[-1].model_copy(update=update)
-

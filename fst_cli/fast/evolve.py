@@ -21,7 +21,7 @@ from fst_cli.data.seeds import derive
 from fst_cli.engines.base import Engine
 from fst_cli.fast.adapter import PromptAdapter
 from fst_cli.fast.examples import worked_examples
-from fst_cli.fast.population import from_candidate, make_prompt, scored, select, to_candidate
+from fst_cli.fast.population import from_candidate, scored, select, to_candidate
 from fst_cli.fast.reflectors.base import Reflector
 from fst_cli.policy.model import Policy
 
@@ -158,11 +158,6 @@ def budget_line(settings: EvolveSettings, anchor: int, members: int) -> str:
         f"each); besides, {members} carried prompt{'s' * (members > 1)} re-scored on {anchor} anchor problems: "
         f"{members * anchor} calls"
     )
-
-
-def seed_population(instruction: str) -> list[Prompt]:
-    """Φ₀: the seed prompt alone."""
-    return [make_prompt(instruction, origin="seed")]
 
 
 def _split(problems: Sequence[Problem], settings: EvolveSettings) -> tuple[list[Problem], list[Problem]]:

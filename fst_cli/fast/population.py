@@ -21,6 +21,11 @@ def make_prompt(instruction: str, examples: Sequence[Example] = (), **fields: ob
     )
 
 
+def seed_population(instruction: str) -> list[Prompt]:
+    """Φ₀: the seed prompt alone."""
+    return [make_prompt(instruction, origin="seed")]
+
+
 def to_candidate(prompt: Prompt) -> dict[str, str]:
     """A prompt as gepa's candidate: two named components of text."""
     examples = [example.model_dump() for example in prompt.examples]
@@ -39,9 +44,7 @@ def coverage(pool: Sequence[Prompt]) -> dict[str, int]:
     for prompt in pool:
         for problem_id, score in prompt.scores.items():
             best[problem_id] = max(score, best.get(problem_id, score))
-    return {
-        prompt.id: sum(score >= best[problem_id] for problem_id, score in prompt.scores.items()) for prompt in pool
-    }
+    return {prompt.id: sum(score >= best[problem_id] for problem_id, score in prompt.scores.items()) for prompt in pool}
 
 
 def frontier(pool: Sequence[Prompt]) -> list[Prompt]:

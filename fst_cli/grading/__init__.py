@@ -1,0 +1,1 @@
+"""Answer extraction and comparison; every grader that can hang runs where it can be killed."""

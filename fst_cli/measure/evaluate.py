@@ -54,7 +54,7 @@ def summarise(evaluations: Sequence[Evaluation]) -> dict[str, Any]:
     k = len(evaluations[0].rewards)
     samples = sum(len(evaluation.rewards) for evaluation in evaluations)
     return {
-        f"reward_mean@{k}": bootstrap_mean([np.mean(e.rewards) for e in evaluations]).model_dump(),
-        f"success_mean@{k}": bootstrap_mean([np.mean(e.successes) for e in evaluations]).model_dump(),
+        f"reward_mean@{k}": bootstrap_mean([float(np.mean(e.rewards)) for e in evaluations]).model_dump(),
+        f"success_mean@{k}": bootstrap_mean([float(np.mean(e.successes)) for e in evaluations]).model_dump(),
         "truncated_share": sum(evaluation.truncated for evaluation in evaluations) / samples,
     }

@@ -5,6 +5,7 @@ whole model (`model.safetensors`). The rule is base + adapter: an adapter is nev
 """
 
 import hashlib
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -20,13 +21,17 @@ BASE = "base"
 
 @dataclass
 class Policy:
-    """A loaded policy. `hash` names its weights: two policies with one hash sample the same distribution."""
+    """A loaded policy. `hash` names its weights: two policies with one hash sample the same distribution.
+
+    `weights` is the folder that holds what training changed; None for the base model.
+    """
 
     model: Any
     tokenizer: Any
     name: str
     hash: str
     template: str
+    weights: Path | None = None
 
     @property
     def device(self) -> Any:
@@ -80,7 +85,7 @@ def load_policy(name: str, weights: Path | None = None) -> Policy:
         raise DataError(f"the model {name}{f' with {weights}' if weights else ''} does not load: {reason}") from None
     model.to(device).eval()
     template = hashlib.sha256(str(tokenizer.chat_template).encode()).hexdigest()[:16]
-    return Policy(model, tokenizer, name, weights_hash(source, weights), template)
+    return Policy(model, tokenizer, name, weights_hash(source, weights), template, weights)
 
 
 def weights_hash(source: str, weights: Path | None) -> str:
@@ -137,6 +142,14 @@ def save_weights(policy: Policy, target: Path) -> None:
         policy.model.save_pretrained(folder)
         if policy.is_adapter:
             (folder / "README.md").unlink(missing_ok=True)
+            _in_order(folder / "adapter_config.json")
         else:
             policy.tokenizer.save_pretrained(folder)
-    policy.hash = weights_hash(resolve_model(policy.name), target)
+    policy.hash, policy.weights = weights_hash(resolve_model(policy.name), target), target
+
+
+def _in_order(path: Path) -> None:
+    """peft writes sets in an order that changes from process to process; equal adapters must be equal files."""
+    values = json.loads(path.read_text())
+    in_order = {key: sorted(value) if isinstance(value, list) else value for key, value in sorted(values.items())}
+    path.write_text(json.dumps(in_order, indent=2) + "\n")

@@ -1,0 +1,1 @@
+"""θ: groups -> advantages -> loss -> one update."""

@@ -46,7 +46,9 @@ def eval_stage(
     }
     records: list[Evaluation] = []
     figures: dict[str, Any] = {}
-    with stage("eval", out, {"problems": problems_path, "prompts": prompts_path}, settings) as kept:
+    weights = next((cell.policy.weights for cell in cells if cell.policy.weights), None)
+    inputs = {"problems": problems_path, "prompts": prompts_path, "weights": weights}
+    with stage("eval", out, inputs, settings) as kept:
         for cell in cells:
             engine = TransformersEngine(cell.policy, max_batch)
             found = evaluate(cell.policy, engine, problems, cell.prompt, samples, sampling, seed, cell.name)

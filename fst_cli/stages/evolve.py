@@ -42,7 +42,7 @@ def evolve_stage(
     }
     if evidence is None and str(out) != "-":
         evidence = Path(out).with_suffix("").parent / f"{Path(out).stem}-evolve"
-    inputs = {"problems": problems_path, "prompts": prompts_path}
+    inputs = {"problems": problems_path, "prompts": prompts_path, "weights": policy.weights}
     with stage("evolve-prompts", out, inputs, kept_settings) as kept, tempfile.TemporaryDirectory() as scratch:
         engine = TransformersEngine(policy, max_batch)
         evolved = evolve(policy, engine, problems, prompts, reflector, settings, Path(scratch))

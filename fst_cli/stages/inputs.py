@@ -10,7 +10,7 @@ from typing import Any
 from fst_cli.data import jsonl
 from fst_cli.data.errors import DataError, UsageError, nearest
 from fst_cli.data.records import Problem, Prompt
-from fst_cli.fast.population import make_prompt, prompt_id
+from fst_cli.fast.population import prompt_id, seed_population
 from fst_cli.tasks.registry import get_task
 
 
@@ -37,7 +37,7 @@ def load_prompts(path: Path | None, problems: list[Problem]) -> list[Prompt]:
     Raises DataError where a prompt was edited by hand and kept its old id: its id is the hash of its text.
     """
     if path is None:
-        return [make_prompt(get_task(problems[0].task).seed_prompt)]
+        return seed_population(get_task(problems[0].task).seed_prompt)
     prompts = jsonl.read_all(path, Prompt)
     for number, prompt in enumerate(prompts, start=1):
         right = prompt_id(prompt.instruction, prompt.examples)

@@ -6,17 +6,17 @@ from typing import Any
 from fst_cli.console import say
 from fst_cli.data import jsonl
 from fst_cli.data.files import stage
-from fst_cli.data.records import Prompt, Sampling
+from fst_cli.data.records import Sampling
 from fst_cli.engines.transformers_engine import TransformersEngine
 from fst_cli.measure.divergence import divergence, summarise
 from fst_cli.policy.model import Policy
-from fst_cli.stages.inputs import load_problems
+from fst_cli.stages.inputs import load_problems, load_prompts
 
 
 def kl_stage(
     policy: Policy,
     problems_path: Path | str,
-    prompt: Prompt,
+    prompts_path: Path | None,
     out: Path | str,
     *,
     samples: int,
@@ -26,8 +26,9 @@ def kl_stage(
     micro_tokens: int = 8192,
     limit: int | None = None,
 ) -> dict[str, Any]:
-    """Measure KL(π_train ‖ π_base) per token on fresh samples under `prompt`; the summary figures."""
+    """Measure KL(π_train ‖ π_base) per token on fresh samples under the lead prompt; the summary figures."""
     problems = load_problems(problems_path, limit)
+    prompt = load_prompts(prompts_path, problems)[0]
     settings = {
         "model": policy.name,
         "policy": policy.hash,
@@ -36,7 +37,8 @@ def kl_stage(
         "sampling": sampling.model_dump(),
         "seed": seed,
     }
-    with stage("kl", out, {"problems": problems_path}, settings) as kept:
+    inputs = {"problems": problems_path, "prompts": prompts_path, "weights": policy.weights}
+    with stage("kl", out, inputs, settings) as kept:
         engine = TransformersEngine(policy, max_batch)
         found = divergence(policy, engine, problems, prompt, samples, sampling, seed, micro_tokens)
         jsonl.write(out, found)

@@ -41,7 +41,7 @@ def rollout_stage(
         "sampling": sampling.model_dump(),
         "address": [seed, "rollout", cycle, step],
     }
-    inputs = {"problems": problems_path, "prompts": prompts_path}
+    inputs = {"problems": problems_path, "prompts": prompts_path, "weights": policy.weights}
     with stage("rollout", out, inputs, settings) as kept:
         engine = TransformersEngine(policy, max_batch)
         found = collect(policy, engine, slots, sampling, (seed, "rollout", cycle, step), "rolling out")

@@ -19,7 +19,8 @@ def train_stage(
     batch = load_batch(rollouts_path)
     target = out / "train.json"
     kept_settings = {"model": policy.name, "policy": policy.hash, **vars(settings)}
-    with stage("train-step", target, {"rollouts": rollouts_path, "optimizer": state}, kept_settings):
+    inputs = {"rollouts": rollouts_path, "optimizer": state, "weights": policy.weights}
+    with stage("train-step", target, inputs, kept_settings):
         out.mkdir(parents=True, exist_ok=True)
         metrics = train_step(policy, batch, settings, state, out)
         save_weights(policy, out / "weights")

@@ -1,0 +1,1 @@
+"""One file a task family: problems, score and feedback; a registry."""

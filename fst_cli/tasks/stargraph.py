@@ -8,6 +8,7 @@ which split a graph belongs to.
 """
 
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -87,18 +88,14 @@ def _draw(options: StarGraphOptions, split: Split, seed: int, index: int) -> Pro
     rest = np.setdiff1d(np.arange(options.n), path, assume_unique=True)
     fresh = rest[_order(rng, len(rest))[: (options.d - 1) * options.decoy_nodes]]
     branches = fresh.reshape(options.d - 1, options.decoy_nodes).tolist()
-    edges = [
-        f"{u},{v}" for branch in [path[1:], *branches] for u, v in zip([path[0], *branch], branch, strict=False)
-    ]
+    edges = [f"{u},{v}" for branch in [path[1:], *branches] for u, v in pairwise([path[0], *branch])]
     graph = " ".join(edges[i] for i in _order(rng, len(edges)))
     shape = f"{options.d}-{options.p}-{options.n}"
     return Problem(
         id=f"stargraph-{shape}-{split}-{seed}-{index}",
         task="stargraph",
         split=split,
-        messages=[
-            Message(role="user", content=QUESTION.format(graph=graph, source=path[0], destination=path[-1]))
-        ],
+        messages=[Message(role="user", content=QUESTION.format(graph=graph, source=path[0], destination=path[-1]))],
         answer=",".join(map(str, path)),
     )
 
@@ -136,7 +133,7 @@ def _what_went_wrong(problem: Problem, answer: str) -> str:
     edges = {frozenset(edge) for edge in edges_of(problem)}
     if path[0] != source:
         return f"The path starts at {path[0]}, not at the source {source}."
-    for u, v in zip(path, path[1:], strict=False):
+    for u, v in pairwise(path):
         if frozenset((u, v)) not in edges:
             return f"The path uses {u},{v}, which is not an edge of the graph."
     if path[-1] != destination:
@@ -155,7 +152,7 @@ def worked_solution(problem: Problem) -> str:
     """A reply that traces the path back from the destination, then reverses it."""
     path = [int(node) for node in problem.answer.split(",")]
     back = list(reversed(path))
-    steps = ", ".join(f"{node} from {before}" for node, before in zip(back, back[1:], strict=False))
+    steps = ", ".join(f"{node} from {before}" for node, before in pairwise(back))
     return f"Back from {back[0]}: {steps}.\nThe answer is \\boxed{{{problem.answer}}}"
 
 

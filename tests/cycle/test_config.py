@@ -18,8 +18,20 @@ def test_every_recipe_is_a_valid_configuration_that_survives_the_disk(name, task
 def test_the_paper_recipe_is_the_papers_table():
     star = make_config(recipe("paper", "stargraph", "x/y"))
     math = make_config(recipe("paper", "math", "x/y"))
-    assert (star.fast.k, star.steps_per_cycle, star.fast.anchor, star.fast.budget, star.max_tokens) == (8, 6, 200, 960, 4096)
-    assert (math.fast.k, math.steps_per_cycle, math.fast.anchor, math.fast.budget, math.max_tokens) == (4, 6, 96, 1500, 8192)
+    assert (star.fast.k, star.steps_per_cycle, star.fast.anchor, star.fast.budget, star.max_tokens) == (
+        8,
+        6,
+        200,
+        960,
+        4096,
+    )
+    assert (math.fast.k, math.steps_per_cycle, math.fast.anchor, math.fast.budget, math.max_tokens) == (
+        4,
+        6,
+        96,
+        1500,
+        8192,
+    )
     assert star.task_options == {"d": 25, "p": 20, "n": 500} and math.slow.advantage_norm == "none"
     for config in (star, math):
         slow = config.slow

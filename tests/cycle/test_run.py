@@ -1,7 +1,6 @@
 """A whole run of the real command, small: two cycles of two steps."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -88,7 +87,7 @@ def test_a_killed_run_resumes_to_the_same_bytes(finished, tmp_path):
     code, _, err = finish(start("second", "--resume", cwd=tmp_path))
     assert code == 0 and "complete and skipped" in err, err
     expected, found = hashes(finished[0]), hashes(folder)
-    left_over = {name for name in found if os.path.basename(name).startswith(".")}
+    left_over = {name for name in found if Path(name).name.startswith(".")}
     assert {name: found[name] for name in found if name not in left_over} == expected
 
 

@@ -16,7 +16,7 @@ def problem(**changes):
 
 
 def test_what_is_written_is_read_back(tmp_path):
-    problems = [problem(id=str(i), answer="ünïcode \\ \"quotes\"\n") for i in range(5)]
+    problems = [problem(id=str(i), answer='ünïcode \\ "quotes"\n') for i in range(5)]
     assert jsonl.write(tmp_path / "x.jsonl", problems) == 5
     assert list(jsonl.read(tmp_path / "x.jsonl", Problem)) == problems
 

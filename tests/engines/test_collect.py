@@ -46,7 +46,10 @@ def test_records_hold_what_training_and_reading_need(mini, problems, sampling):
     for slot, rollout, tokens in zip(slots, found.rollouts, found.tokens, strict=True):
         assert rollout.group_id == slot.problem.id and rollout.policy == mini.hash
         assert mini.tokenizer.decode(tokens.completion_ids, skip_special_tokens=True) == rollout.text
-        assert (len(tokens.prompt_ids), len(tokens.completion_ids)) == (rollout.prompt_tokens, rollout.completion_tokens)
+        assert (len(tokens.prompt_ids), len(tokens.completion_ids)) == (
+            rollout.prompt_tokens,
+            rollout.completion_tokens,
+        )
         assert mini.tokenizer.decode(tokens.prompt_ids).startswith("<|system|>Be brief.<|end|>")
 
 

@@ -7,8 +7,8 @@ from fst_cli.data.errors import RunError, UsageError
 from fst_cli.data.records import Proposal, Rollout, Sampling
 from fst_cli.engines.collect import collect
 from fst_cli.engines.transformers_engine import TransformersEngine
-from fst_cli.fast.evolve import EvolveSettings, evolve, seed_population
-from fst_cli.fast.population import make_prompt
+from fst_cli.fast.evolve import EvolveSettings, evolve
+from fst_cli.fast.population import make_prompt, seed_population
 from fst_cli.fast.reflectors.base import Edit, ReflectionError
 from fst_cli.fast.reflectors.heuristic import HeuristicReflector
 from fst_cli.tasks import math

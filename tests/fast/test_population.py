@@ -16,11 +16,15 @@ def texts(prompts):
     return [prompt.instruction.removeprefix("prompt ") for prompt in prompts]
 
 
-pools = st.integers(1, 4).flatmap(
-    lambda width: st.lists(
-        st.lists(st.sampled_from([0.0, 0.5, 1.0]), min_size=width, max_size=width), min_size=1, max_size=6
+pools = (
+    st.integers(1, 4)
+    .flatmap(
+        lambda width: st.lists(
+            st.lists(st.sampled_from([0.0, 0.5, 1.0]), min_size=width, max_size=width), min_size=1, max_size=6
+        )
     )
-).map(lambda rows: pool_of(*rows))
+    .map(lambda rows: pool_of(*rows))
+)
 
 
 def test_coverage_counts_problems_on_which_no_prompt_is_better():

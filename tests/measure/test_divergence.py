@@ -37,9 +37,9 @@ def test_the_kl_is_exact_over_the_vocabulary(mini, fresh_mini, method, temperatu
         for place, token in enumerate(sequence.completion_ids, start=len(sequence.prompt_ids) - 1):
             kl = (p[place].exp() * (p[place] - q[place])).sum().item()
             k1 = (p[place] - q[place])[token].item()
-            np.testing.assert_allclose(found[row], [kl, k1, np.exp(-k1) - 1 + k1], atol=1e-4)
+            np.testing.assert_allclose(found[row], [kl, k1, np.exp(-k1) - 1 + k1], rtol=1e-3, atol=1e-4)
             row += 1
-    assert row == len(found) and found[:, 0].min() > 1e-4
+    assert row == len(found) and found[:, 0].max() > 1e-3
 
 
 def test_base_weights_have_no_divergence_and_moved_ones_do(mini, fresh_mini):

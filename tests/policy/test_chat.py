@@ -62,7 +62,10 @@ class Tokenizer:
     [
         (None, "no chat template"),
         ("{{ raise_exception('no system role') }}", "refuses a system message"),
-        ("{% for m in messages %}{% if m.role != 'system' %}{{ m.content }}{% endif %}{% endfor %}", "drops the system"),
+        (
+            "{% for m in messages %}{% if m.role != 'system' %}{{ m.content }}{% endif %}{% endfor %}",
+            "drops the system",
+        ),
     ],
 )
 def test_a_template_without_a_system_role_is_refused(mini, template, said):

@@ -37,7 +37,11 @@ def test_every_digit_is_its_own_token(number):
     ("name", "options", "better"),
     [
         ("math", {}, "Work digit by digit and write every carry and borrow."),
-        ("stargraph", {"d": 5, "p": 4, "n": 50}, "Trace back from the destination to the source, then reverse the path."),
+        (
+            "stargraph",
+            {"d": 5, "p": 4, "n": 50},
+            "Trace back from the destination to the source, then reverse the path.",
+        ),
     ],
 )
 def test_a_better_instruction_multiplies_success(mini, name, options, better):

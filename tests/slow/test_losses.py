@@ -64,7 +64,9 @@ def test_advantages_are_centred_and_scaled_by_the_population_std_of_the_group(re
     bare = advantages(rewards, groups, "none")
     for group in (0, 1):
         r = rewards[groups == group]
-        np.testing.assert_allclose(found[groups == group], (r - r.mean()) / (np.sqrt(np.mean((r - r.mean()) ** 2)) + EPSILON))
+        np.testing.assert_allclose(
+            found[groups == group], (r - r.mean()) / (np.sqrt(np.mean((r - r.mean()) ** 2)) + EPSILON)
+        )
         np.testing.assert_allclose(bare[groups == group], r - r.mean())
 
 

@@ -99,7 +99,9 @@ def openai_reflector(model: str, base_url: str | None, max_tokens: int) -> Langu
     try:
         client = openai.OpenAI(base_url=base_url, max_retries=4, timeout=300)
     except openai.OpenAIError as error:
-        raise RunError(str(error).splitlines()[0], hint="export OPENAI_API_KEY=... (any word for a local server)") from None
+        raise RunError(
+            str(error).splitlines()[0], hint="export OPENAI_API_KEY=... (any word for a local server)"
+        ) from None
 
     def complete(text: str, seed: int) -> str:
         try:

@@ -1,0 +1,68 @@
+"""Each stage alone, through pipes and files, with the real mini."""
+
+import json
+
+import pytest
+
+from fst_cli.data.files import read_json
+
+
+def rows(text):
+    return [json.loads(line) for line in text.splitlines()]
+
+
+@pytest.fixture
+def problems(fst, tmp_path):
+    done = fst("generate", "--task", "math", "--count", "4", "--difficulty", "1", "-o", "problems.jsonl")
+    assert done.returncode == 0, done.stderr
+    return tmp_path / "problems.jsonl"
+
+
+def test_data_goes_to_standard_output_and_the_rest_to_standard_error(fst):
+    done = fst("gen-stargraph", "--d", "3", "--p", "3", "--n", "20", "--count", "5", "--split", "test")
+    assert len(rows(done.stdout)) == 5 and "5 test problems" in done.stderr
+    assert "\x1b" not in done.stdout + done.stderr
+
+
+def test_stages_chain_over_pipes(fst):
+    problems = fst("generate", "--task", "math", "--count", "3").stdout
+    done = fst("rollout", "-", "--group-size", "2", "--max-tokens", "8", "-o", "-", stdin=problems)
+    assert done.returncode == 0, done.stderr
+    found = rows(done.stdout)
+    assert len(found) == 6 and all(row["row"] is None for row in found)
+    done = fst("eval", "-", "--samples", "2", "--max-tokens", "8", "-o", "-", stdin=problems)
+    assert len(rows(done.stdout)) == 3 and "current: success" in done.stderr
+
+
+def test_the_schema_is_json(fst):
+    assert json.loads(fst("schema", "rollout").stdout)["title"] == "Rollout"
+
+
+def test_a_step_can_be_made_by_hand(fst, problems, tmp_path):
+    for command in (
+        ["rollout", "problems.jsonl", "--group-size", "4", "--max-tokens", "16", "-o", "s/rollouts.jsonl"],
+        ["train-step", "s/rollouts.jsonl", "-o", "s"],
+        ["rollout", "problems.jsonl", "--weights", "s/weights", "--group-size", "4", "--max-tokens", "16", "--step", "1",
+         "-o", "t/rollouts.jsonl"],
+        ["train-step", "t/rollouts.jsonl", "--weights", "s/weights", "-o", "t"],
+        ["evolve-prompts", "problems.jsonl", "--weights", "t/weights", "-K", "2", "--budget", "20", "--anchor", "2",
+         "--minibatch", "2", "--max-tokens", "16", "-o", "prompts.jsonl"],
+        ["eval", "problems.jsonl", "--weights", "t/weights", "--prompts", "prompts.jsonl", "--grid", "--samples", "1",
+         "--max-tokens", "16", "-o", "grid.jsonl"],
+        ["kl", "problems.jsonl", "--weights", "t/weights", "--prompts", "prompts.jsonl", "--max-tokens", "16", "-o",
+         "kl.jsonl"],
+    ):  # fmt: skip
+        done = fst(*command)
+        assert done.returncode == 0, (command, done.stderr)
+        assert done.stdout == ""
+    assert read_json(tmp_path / "t/train.json")["update"] == 2
+    assert len((tmp_path / "prompts.jsonl").read_text().splitlines()) == 2
+    assert len(rows((tmp_path / "grid.jsonl").read_text())) == 4 * 4
+    assert (tmp_path / "prompts-evolve/proposals.jsonl").exists()
+    stage = read_json(tmp_path / "t/rollouts.stage.json")
+    assert set(stage["inputs"]) == {"problems", "weights"} and stage["settings"]["address"] == [0, "rollout", 0, 1]
+
+
+def test_rollouts_cut_at_the_limit_are_warned_of(fst, problems):
+    done = fst("rollout", "problems.jsonl", "--group-size", "2", "--max-tokens", "2", "-o", "r.jsonl")
+    assert "warning: 100% of the completions were cut at 2 tokens" in done.stderr
