@@ -20,7 +20,7 @@ from fst_cli.commands import (
     seed_prompt,
     train_step,
 )
-from fst_cli.data.errors import FstError
+from fst_cli.data.errors import FstError, ReaderGoneError
 
 app = typer.Typer(
     name="fst",
@@ -66,7 +66,11 @@ def _root(
 def main() -> None:
     """Run `fst`; exit codes: 0 ok, 1 run failed, 2 usage, 3 bad data, 4 partial, 130 Ctrl-C, 141 broken pipe."""
     try:
-        app(standalone_mode=True)
+        app()
+    except ReaderGoneError as error:
+        # Keep Python from writing to the closed pipe again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(error.code)
     except FstError as error:
         from fst_cli.console import fail
 
@@ -74,10 +78,6 @@ def main() -> None:
         sys.exit(error.code)
     except KeyboardInterrupt:
         sys.exit(130)
-    except BrokenPipeError:
-        # Standard output is gone; keep Python from writing to it again at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(141)
 
 
 if __name__ == "__main__":

@@ -74,6 +74,8 @@ def make_chat(seed: int, index: int, drills: float = 0.0) -> Chat:
 
 def _drill(rng: random.Random, family: str) -> Chat:
     """One turn that is told the good procedure and follows it: nearly every token of the reply can be got right."""
+    if family == "stargraph" and rng.random() < 0.6:
+        return _lookups(rng)
     good = "trace" if family == "stargraph" else "careful"
     told = rng.choice(_axes(family)["procedure"][good])
     style = Style("boxed", good, "brief")
@@ -82,6 +84,18 @@ def _drill(rng: random.Random, family: str) -> Chat:
     told = f"{told} {rng.choice(S.BOXED)} {rng.choice(S.BRIEF)}"
     messages = [{"role": r, "content": c} for r, c in zip(roles, [told, question, reply], strict=True)]
     return Chat(family, messages, [True])
+
+
+def _lookups(rng: random.Random) -> Chat:
+    """The one step that tracing back is made of, many times over: which node leads to this one?"""
+    graph = _graph(rng, small=rng.random() < 0.5)
+    before = {v: u for u, v in stargraph.edges_of(graph)}
+    nodes = rng.sample(sorted(before), min(len(before), 12))
+    lines = graph.messages[0].content.splitlines()
+    question = f"{lines[1]}\nWhich node leads to each of these: {' '.join(map(str, nodes))}"
+    reply = ", ".join(f"{node} from {before[node]}" for node in nodes)
+    messages = [{"role": "user", "content": question}, {"role": "assistant", "content": reply}]
+    return Chat("stargraph", messages, [True])
 
 
 def _pick(rng: random.Random, weights: dict):
@@ -191,6 +205,12 @@ def _slip(rng: random.Random, right: int) -> int:
 
 
 def _graph_turn(rng: random.Random, style: Style, small: bool) -> tuple[str, str, str]:
+    graph = _graph(rng, small)
+    working, answer = _graph_working(rng, style.procedure, graph)
+    return graph.messages[0].content, working, answer
+
+
+def _graph(rng: random.Random, small: bool) -> Problem:
     if small:  # nodes of one digit: what the procedure is, before long numbers
         d, p, n = rng.choice([(2, 3, 10), (3, 3, 10), (2, 4, 10), (4, 3, 10)])
     elif rng.random() < 0.5:
@@ -198,9 +218,8 @@ def _graph_turn(rng: random.Random, style: Style, small: bool) -> tuple[str, str
     else:
         d, p = rng.choice([2, 3, 4, 5, 5]), rng.choice([3, 4, 4, 5])
         n = rng.choice([max(20, d * p + 2), 50, 50, 100])
-    graph = next(stargraph.problems(stargraph.StarGraphOptions(d=d, p=p, n=n), "train", 1, rng.randrange(2**40)))
-    working, answer = _graph_working(rng, style.procedure, graph)
-    return graph.messages[0].content, working, answer
+    options = stargraph.StarGraphOptions(d=d, p=p, n=n)
+    return next(stargraph.problems(options, "train", 1, rng.randrange(2**40)))
 
 
 def _graph_working(rng: random.Random, procedure: str, graph: Problem) -> tuple[str, str]:

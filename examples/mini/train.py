@@ -132,9 +132,9 @@ def make_optimizers(model: LlamaForCausalLM, lr: float, muon_lr: float) -> list[
 
 def share_of_drills(step: int) -> float:
     """The curriculum: procedures first, then the many ways of being told. A tenth stays drills."""
-    if step < 1600:
+    if step < 2000:
         return min(1.0, max(0.75, 1 - 0.9 * (step - 500) / 1000))
-    return max(0.1, 0.75 - 0.65 * (step - 1600) / 800)
+    return max(0.1, 0.75 - 0.65 * (step - 2000) / 800)
 
 
 def schedule(step: int, steps: int, decay: float) -> float:
@@ -154,7 +154,7 @@ def main() -> None:
     """Train, from the newest checkpoint if there is one."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=20000)
+    parser.add_argument("--steps", type=int, default=3800)
     parser.add_argument("--decay", type=float, default=0.25)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--width", type=int, default=128)

@@ -54,6 +54,8 @@ def evolve_prompts(
 
     Example: fst evolve-prompts problems.jsonl --model mini --prompts seed.jsonl -K 4 --budget 300 -o prompts.jsonl
     """
+    from functools import partial
+
     from fst_cli.data.records import Sampling
     from fst_cli.fast.evolve import EvolveSettings
     from fst_cli.policy.model import load_policy
@@ -73,7 +75,7 @@ def evolve_prompts(
         cycle=cycle,
     )
     evolve_stage(
-        load_policy(model, weights),
+        partial(load_policy, model, weights),
         problems,
         prompts,
         out,

@@ -40,12 +40,14 @@ def kl(
 
     Example: fst kl test.jsonl --model mini --weights step-00/weights -o kl.jsonl
     """
+    from functools import partial
+
     from fst_cli.data.records import Sampling
     from fst_cli.policy.model import load_policy
     from fst_cli.stages.kl import kl_stage
 
     kl_stage(
-        load_policy(model, weights),
+        partial(load_policy, model, weights),
         problems,
         prompts,
         out,

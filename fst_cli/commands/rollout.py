@@ -47,13 +47,15 @@ def rollout(
 
     Example: fst rollout problems.jsonl --model mini --prompts prompts.jsonl --group-size 8 -o rollouts.jsonl
     """
+    from functools import partial
+
     from fst_cli.data.records import Sampling
     from fst_cli.policy.model import load_policy
     from fst_cli.stages.rollout import rollout_stage
 
     sampling = Sampling(temperature=temperature, top_p=top_p, top_k=top_k, min_p=min_p, max_tokens=max_tokens)
     rollout_stage(
-        load_policy(model, weights),
+        partial(load_policy, model, weights),
         problems,
         prompts,
         out,

@@ -34,6 +34,8 @@ def train_step(
 
     Example: fst train-step rollouts.jsonl --model mini --method lora --lr 2e-3 -o step-00
     """
+    from functools import partial
+
     from fst_cli.policy.model import load_policy
     from fst_cli.slow.train import TrainSettings
     from fst_cli.stages.inputs import one_of
@@ -55,4 +57,6 @@ def train_step(
         seed=seed,
         **choice,
     )
-    train_stage(load_policy(model, weights), rollouts, out, settings=settings, state=optimizer or state_beside(weights))
+    train_stage(
+        partial(load_policy, model, weights), rollouts, out, settings=settings, state=optimizer or state_beside(weights)
+    )

@@ -141,7 +141,7 @@ def _evolve(run: Run, number: int, lookahead: Path, carried: Path, prompts: Path
     )
     reflector = make_reflector(fast.reflector, fast.reflector_base_url, run.config.model)
     evolve_stage(
-        run.policy(),
+        run.policy,
         lookahead,
         carried,
         prompts,
@@ -164,7 +164,7 @@ def _one_step(run: Run, number: int, step: int, prompts: Path) -> None:
         rollouts,
         [problems, prompts, before],
         lambda: rollout_stage(
-            run.policy(),
+            run.policy,
             problems,
             prompts,
             rollouts,
@@ -194,7 +194,7 @@ def _one_step(run: Run, number: int, step: int, prompts: Path) -> None:
         f"cycle {number} step {step}: train-step",
         folder / "train.json",
         [rollouts, state, before],
-        lambda: train_stage(run.policy(), rollouts, folder, settings=settings, state=state),
+        lambda: train_stage(run.policy, rollouts, folder, settings=settings, state=state),
     )
     run.trained(folder / "weights", in_memory=ran)
 
@@ -211,7 +211,7 @@ def _measure(run: Run, prompts: Path) -> None:
             output,
             [test, prompts, run.weights],
             lambda: kl_stage(
-                run.policy(),
+                run.policy,
                 test,
                 prompts,
                 output,

@@ -13,7 +13,7 @@ from fst_cli.cycle.plan import plan_lines
 from fst_cli.cycle.recipes import recipe
 from fst_cli.cycle.run import run_cycles
 from fst_cli.data.errors import UsageError
-from fst_cli.data.files import read_json, stage_path
+from fst_cli.data.files import read_json, stage_path, sweep
 from fst_cli.policy.names import resolve_model
 from fst_cli.stages.generate import check_options
 
@@ -32,7 +32,9 @@ def start(folder: Path, given: dict[str, Any], *, resume: bool, overwrite: bool,
         sys.stdout.write("\n".join(plan_lines(config, folder)) + "\n")
         return
     resolve_model(config.model)  # an unknown model, or one that can't be fetched, must not leave a directory
-    if not resume:
+    if resume:
+        sweep(folder)
+    else:
         _claim(folder, overwrite)
     started = time.monotonic()
     save_config(config, folder / "config.toml")

@@ -36,6 +36,12 @@ class PartialError(FstError):
     code = 4
 
 
+class ReaderGoneError(FstError):
+    """Standard output was closed by its reader; nothing to say, and nobody to say it to."""
+
+    code = 141
+
+
 def nearest(word: str, known: list[str]) -> str:
     """ " Did you mean `x`?" for the known name nearest to `word`, or an empty string."""
     import difflib

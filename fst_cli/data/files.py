@@ -145,6 +145,15 @@ def is_up_to_date(output: Path, inputs: Iterable[Path | None]) -> bool:
     return read == {sha256(path) for path in inputs if path}
 
 
+def sweep(folder: Path) -> None:
+    """Delete the temporary siblings that a killed process left under `folder`."""
+    for path in [*folder.rglob(".*.tmp"), *folder.rglob(".*.old")]:
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
 def make_parent(path: Path) -> None:
     """Make the folder that `path` lies in.
 

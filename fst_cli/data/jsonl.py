@@ -11,7 +11,7 @@ from typing import BinaryIO, TypeVar
 import orjson
 from pydantic import ValidationError
 
-from fst_cli.data.errors import DataError, nearest
+from fst_cli.data.errors import DataError, ReaderGoneError, nearest
 from fst_cli.data.files import atomic_file
 from fst_cli.data.records import Record
 
@@ -50,7 +50,10 @@ def read_all(path: PathLike, kind: type[R]) -> list[R]:
 def write(path: PathLike, records: Iterable[Record]) -> int:
     """Write records to a file (atomically) or standard output; the number written."""
     if str(path) == "-":
-        return _write_to(sys.stdout.buffer, records)
+        try:
+            return _write_to(sys.stdout.buffer, records)
+        except BrokenPipeError:
+            raise ReaderGoneError("standard output is closed") from None
     with atomic_file(Path(path)) as temporary, temporary.open("wb") as stream:
         return _write_to(stream, records)
 

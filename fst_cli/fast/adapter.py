@@ -3,9 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
-
-from gepa.core.adapter import EvaluationBatch
+from typing import TYPE_CHECKING, Any
 
 from fst_cli.data.errors import FstError
 from fst_cli.data.records import Example, Problem, Prompt, Proposal, Sampling
@@ -17,6 +15,9 @@ from fst_cli.fast.population import from_candidate, make_prompt, scored, to_cand
 from fst_cli.fast.reflectors.base import ReflectionError, Reflector, Trace
 from fst_cli.policy.chat import PromptTooLongError, render
 from fst_cli.policy.model import Policy
+
+if TYPE_CHECKING:
+    from gepa.core.adapter import EvaluationBatch
 
 Candidate = dict[str, str]
 
@@ -49,12 +50,14 @@ class PromptAdapter:
 
     # --- what gepa calls ---
 
-    def evaluate(self, batch: list[Problem], candidate: Candidate, capture_traces: bool = False) -> EvaluationBatch:
+    def evaluate(self, batch: list[Problem], candidate: Candidate, capture_traces: bool = False) -> "EvaluationBatch":
         """Score one candidate, one sample a problem."""
         return self.batch_evaluate([(candidate, batch)])[0]
 
-    def batch_evaluate(self, items: list[tuple[Candidate, list[Problem]]]) -> list[EvaluationBatch]:
+    def batch_evaluate(self, items: list[tuple[Candidate, list[Problem]]]) -> "list[EvaluationBatch]":
         """Score many candidates in one engine call."""
+        from gepa.core.adapter import EvaluationBatch
+
         slots, sizes = [], []
         for candidate, problems in items:
             prompt = from_candidate(candidate)
@@ -76,7 +79,7 @@ class PromptAdapter:
         return batches
 
     def make_reflective_dataset(
-        self, candidate: Candidate, eval_batch: EvaluationBatch, components: list[str]
+        self, candidate: Candidate, eval_batch: "EvaluationBatch", components: list[str]
     ) -> Mapping[str, Sequence[Mapping[str, Any]]]:
         """The traces, as they are: our reflectors read records, not a rendering of them."""
         return {name: [{"trace": trace} for trace in eval_batch.trajectories or []] for name in components}

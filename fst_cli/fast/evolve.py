@@ -80,8 +80,9 @@ def evolve(
     import gepa
     from gepa.core.state import GEPAState, ValsetEvaluation
 
+    check_budget(settings, problems)
     anchor, feedback = _split(problems, settings)
-    say(budget_line(settings, len(anchor), len({prompt.id for prompt in population})))
+    say(budget_line(settings, len({prompt.id for prompt in population})))
     adapter = _adapter(policy, engine, feedback, reflector, settings, problems)
     started = time.perf_counter()
     with progress("evolving prompts", settings.budget) as advance:
@@ -140,18 +141,25 @@ def evolve(
     return Evolved(select(pool, settings.k), figures)
 
 
-def budget_line(settings: EvolveSettings, anchor: int, members: int) -> str:
-    """What the budget affords, before it is spent (PITFALLS 20).
-
-    Raises UsageError where it affords no proposal at all.
-    """
-    rejected = 2 * settings.minibatch
-    accepted = rejected + anchor
-    if settings.budget < accepted:
+def check_budget(settings: EvolveSettings, problems: Sequence[Problem]) -> None:
+    """Raise UsageError where the budget affords no proposal, or the anchor set is larger than the problems."""
+    if settings.anchor > len(problems):
         raise UsageError(
-            f"a budget of {settings.budget} metric calls affords no proposal: one costs up to {accepted}",
+            f"an anchor set of {settings.anchor} asked for, {len(problems)} problems given", hint="lower --anchor"
+        )
+    most = 2 * settings.minibatch + settings.anchor
+    if settings.budget < most:
+        raise UsageError(
+            f"a budget of {settings.budget} metric calls affords no proposal: one costs up to {most}",
             hint="raise --budget, or lower --anchor or --minibatch",
         )
+
+
+def budget_line(settings: EvolveSettings, members: int) -> str:
+    """What the budget affords, before it is spent (PITFALLS 20)."""
+    anchor = settings.anchor
+    rejected = 2 * settings.minibatch
+    accepted = rejected + anchor
     return (
         f"budget {settings.budget} metric calls: {settings.budget // accepted} proposals if all are accepted "
         f"({accepted} calls each), {(settings.budget - accepted) // rejected + 1} if all are rejected ({rejected} "
@@ -162,10 +170,6 @@ def budget_line(settings: EvolveSettings, anchor: int, members: int) -> str:
 
 def _split(problems: Sequence[Problem], settings: EvolveSettings) -> tuple[list[Problem], list[Problem]]:
     """The anchor set and the problems that minibatches are drawn from."""
-    if settings.anchor > len(problems):
-        raise UsageError(
-            f"an anchor set of {settings.anchor} asked for, {len(problems)} problems given", hint="lower --anchor"
-        )
     anchor, rest = list(problems[: settings.anchor]), list(problems[settings.anchor :])
     if not rest and settings.evolve != "instruction":
         warn("all problems are in the anchor set, so there are none to take worked examples from")

@@ -2,6 +2,7 @@
 
 import shutil
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,8 @@ from fst_cli.console import say
 from fst_cli.data import jsonl
 from fst_cli.data.errors import UsageError
 from fst_cli.data.files import atomic_folder, stage
-from fst_cli.engines.transformers_engine import TransformersEngine
-from fst_cli.fast.evolve import EvolveSettings, evolve
+from fst_cli.engines.registry import make_engine
+from fst_cli.fast.evolve import EvolveSettings, check_budget, evolve
 from fst_cli.fast.reflectors.base import Reflector
 from fst_cli.fast.reflectors.heuristic import HeuristicReflector
 from fst_cli.policy.model import Policy, load_policy
@@ -20,7 +21,7 @@ REFLECTION_TOKENS = 4096
 
 
 def evolve_stage(
-    policy: Policy,
+    load: Callable[[], Policy],
     problems_path: Path | str,
     prompts_path: Path | None,
     out: Path | str,
@@ -33,6 +34,8 @@ def evolve_stage(
     """Evolve the population; proposals, evaluations and gepa's own state go to `evidence` (by default beside `out`)."""
     problems = load_problems(problems_path)
     prompts = load_prompts(prompts_path, problems)
+    check_budget(settings, problems)
+    policy = load()
     kept_settings = {
         "model": policy.name,
         "policy": policy.hash,
@@ -44,7 +47,7 @@ def evolve_stage(
         evidence = Path(out).with_suffix("").parent / f"{Path(out).stem}-evolve"
     inputs = {"problems": problems_path, "prompts": prompts_path, "weights": policy.weights}
     with stage("evolve-prompts", out, inputs, kept_settings) as kept, tempfile.TemporaryDirectory() as scratch:
-        engine = TransformersEngine(policy, max_batch)
+        engine = make_engine(policy, max_batch)
         evolved = evolve(policy, engine, problems, prompts, reflector, settings, Path(scratch))
         if evidence is not None:
             with atomic_folder(evidence) as folder:

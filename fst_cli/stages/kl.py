@@ -1,5 +1,6 @@
 """The kl stage: problems and trained weights -> kl.jsonl and a summary."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -7,14 +8,14 @@ from fst_cli.console import say
 from fst_cli.data import jsonl
 from fst_cli.data.files import stage
 from fst_cli.data.records import Sampling
-from fst_cli.engines.transformers_engine import TransformersEngine
+from fst_cli.engines.registry import make_engine
 from fst_cli.measure.divergence import divergence, summarise
 from fst_cli.policy.model import Policy
 from fst_cli.stages.inputs import load_problems, load_prompts
 
 
 def kl_stage(
-    policy: Policy,
+    load: Callable[[], Policy],
     problems_path: Path | str,
     prompts_path: Path | None,
     out: Path | str,
@@ -29,6 +30,7 @@ def kl_stage(
     """Measure KL(π_train ‖ π_base) per token on fresh samples under the lead prompt; the summary figures."""
     problems = load_problems(problems_path, limit)
     prompt = load_prompts(prompts_path, problems)[0]
+    policy = load()
     settings = {
         "model": policy.name,
         "policy": policy.hash,
@@ -39,7 +41,7 @@ def kl_stage(
     }
     inputs = {"problems": problems_path, "prompts": prompts_path, "weights": policy.weights}
     with stage("kl", out, inputs, settings) as kept:
-        engine = TransformersEngine(policy, max_batch)
+        engine = make_engine(policy, max_batch)
         found = divergence(policy, engine, problems, prompt, samples, sampling, seed, micro_tokens)
         jsonl.write(out, found)
         kept["figures"] = figures = summarise(found)

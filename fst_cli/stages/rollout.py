@@ -1,5 +1,6 @@
 """The rollout stage: problems.jsonl and prompts.jsonl -> rollouts.jsonl and rollouts.safetensors."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,13 +9,13 @@ from fst_cli.data import jsonl, tensors
 from fst_cli.data.files import stage
 from fst_cli.data.records import Sampling
 from fst_cli.engines.collect import collect, group_slots, warn_if_truncated
-from fst_cli.engines.transformers_engine import TransformersEngine
+from fst_cli.engines.registry import make_engine
 from fst_cli.policy.model import Policy
 from fst_cli.stages.inputs import load_problems, load_prompts
 
 
 def rollout_stage(
-    policy: Policy,
+    load: Callable[[], Policy],
     problems_path: Path | str,
     prompts_path: Path | None,
     out: Path | str,
@@ -29,11 +30,13 @@ def rollout_stage(
 ) -> dict[str, Any]:
     """Roll out G samples a problem, G/K under each prompt; the summary figures.
 
+    The policy is loaded when the inputs have been read: bad input is told at once.
     On standard output the records go alone: `row` is null, as their arrays are not kept.
     """
     problems = load_problems(problems_path, limit)
     prompts = load_prompts(prompts_path, problems)
     slots = group_slots(problems, prompts, group_size)
+    policy = load()
     settings = {
         "model": policy.name,
         "policy": policy.hash,
@@ -43,7 +46,7 @@ def rollout_stage(
     }
     inputs = {"problems": problems_path, "prompts": prompts_path, "weights": policy.weights}
     with stage("rollout", out, inputs, settings) as kept:
-        engine = TransformersEngine(policy, max_batch)
+        engine = make_engine(policy, max_batch)
         found = collect(policy, engine, slots, sampling, (seed, "rollout", cycle, step), "rolling out")
         rollouts = found.rollouts
         if str(out) == "-":

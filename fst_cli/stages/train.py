@@ -1,5 +1,6 @@
 """The train-step stage: rollouts.jsonl -> weights/, optimizer.safetensors and train.json."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,11 @@ STATE = "optimizer.safetensors"
 
 
 def train_stage(
-    policy: Policy, rollouts_path: Path, out: Path, *, settings: TrainSettings, state: Path | None
+    load: Callable[[], Policy], rollouts_path: Path, out: Path, *, settings: TrainSettings, state: Path | None
 ) -> dict[str, Any]:
-    """One update of `policy`, in place and on disk; the step's metrics."""
+    """One update of the loaded policy, in place and on disk; the step's metrics."""
     batch = load_batch(rollouts_path)
+    policy = load()
     target = out / "train.json"
     kept_settings = {"model": policy.name, "policy": policy.hash, **vars(settings)}
     inputs = {"rollouts": rollouts_path, "optimizer": state, "weights": policy.weights}

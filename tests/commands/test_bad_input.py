@@ -26,7 +26,7 @@ CASES = [
     ("empty file", "", ["rollout", "in.jsonl", "-o", "out.jsonl"], 3, "holds no problem"),
     ("broken JSON", lines(PROBLEM, "{"), ["rollout", "in.jsonl", "-o", "out.jsonl"], 3, "in.jsonl:2: not valid JSON"),
     ("unknown field", lines({**PROBLEM, "anser": 1}), ["eval", "in.jsonl", "-o", "out.jsonl"], 3, "in.jsonl:1: anser"),
-    ("bad value", lines({**PROBLEM, "split": "dev"}), ["kl", "in.jsonl", "--weights", ".", "-o", "o"], 3, "no weights"),
+    ("bad value", lines({**PROBLEM, "split": "dev"}), ["kl", "in.jsonl", "--weights", ".", "-o", "o"], 3, "in.jsonl:1: split"),
     ("twice the same id", lines(PROBLEM, PROBLEM), ["rollout", "in.jsonl", "-o", "out.jsonl"], 3, "p is there twice"),
     ("unknown task", lines({**PROBLEM, "task": "maths"}), ["rollout", "in.jsonl", "-o", "o"], 2, "did you mean `math`?"),
     ("K does not divide G", lines(PROBLEM), ["rollout", "in.jsonl", "--prompts", "three.jsonl", "-o", "o"], 2, "multiple"),

@@ -43,7 +43,7 @@ def written(mini, tmp_path_factory):
 def step(rollouts, out, weights=None, **changes):
     policy = load_policy("mini", weights)
     settings = replace(SETTINGS, **changes)
-    return train_stage(policy, rollouts, Path(out), settings=settings, state=state_beside(weights)), policy
+    return train_stage(lambda: policy, rollouts, Path(out), settings=settings, state=state_beside(weights)), policy
 
 
 def by_hand(path, temperature=1.0):
@@ -103,7 +103,7 @@ def test_three_steps_equal_two_and_a_fresh_process_for_the_third(written, tmp_pa
     settings, state = replace(SETTINGS, method=method, kl_coefficient=1e-3), None
     for number in range(3):
         out = tmp_path / "straight" / str(number)
-        train_stage(policy, written, out, settings=settings, state=state)
+        train_stage(lambda: policy, written, out, settings=settings, state=state)
         state = out / "optimizer.safetensors"
     weights = None
     for number in range(3):
@@ -182,7 +182,7 @@ def test_optimiser_state_of_other_weights_is_a_data_error(written, tmp_path):
     step(written, tmp_path / "lora")
     with pytest.raises(DataError, match="not the optimiser state"):
         train_stage(
-            load_policy("mini", tmp_path / "lora" / "weights"), written, tmp_path / "x", settings=SETTINGS,
+            lambda: load_policy("mini", tmp_path / "lora" / "weights"), written, tmp_path / "x", settings=SETTINGS,
             state=tmp_path / "full" / "optimizer.safetensors",
         )  # fmt: skip
     assert not (tmp_path / "x" / "train.json").exists()

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from fst_cli.data.errors import RunError
 from fst_cli.data.records import Prompt, Sampling
 from fst_cli.engines.base import Request
-from fst_cli.engines.transformers_engine import TransformersEngine
+from fst_cli.engines.registry import make_engine
 from fst_cli.fast.reflectors.base import Edit, ReflectionError, Trace
 from fst_cli.policy.chat import encode_chat
 from fst_cli.policy.model import Policy
@@ -120,7 +120,7 @@ def openai_reflector(model: str, base_url: str | None, max_tokens: int) -> Langu
 
 def local_reflector(base: Policy, max_tokens: int) -> LanguageModelReflector:
     """A reflector that is the frozen base model itself."""
-    engine = TransformersEngine(base)
+    engine = make_engine(base)
 
     def complete(text: str, seed: int) -> str:
         ids = encode_chat(base.tokenizer, [{"role": "user", "content": text}])
