@@ -14,6 +14,8 @@ import orjson
 from fst_cli import __version__
 from fst_cli.cycle.config import RunConfig
 from fst_cli.data.files import atomic_file, is_complete, read_json, sha256, stage_path, write_json
+from fst_cli.policy.model import weights_hash
+from fst_cli.policy.names import resolve_model
 
 _PACKAGES = ("torch", "transformers", "peft", "gepa", "safetensors", "numpy", "math-verify")
 
@@ -40,6 +42,7 @@ def write_manifest(folder: Path, config: RunConfig) -> None:
             "host": f"{platform.node()} {platform.machine()} {platform.system()}",
             "seed": config.seed,
             "model": config.model,
+            "model_hash": weights_hash(resolve_model(config.model), None),
             "data_sha256": {path.name: sha256(path) for path in sorted(data.glob("*.jsonl"))},
             "cost": cost,
         },

@@ -25,12 +25,12 @@ _DEMO_TASKS: dict[str, dict[str, Any]] = {
 _DEMO_MODELS: dict[str, dict[str, Any]] = {
     "smollm2-135m": {
         "cycles": 1,
-        "steps_per_cycle": 3,
-        "problems_per_step": 8,
+        "steps_per_cycle": 2,
+        "problems_per_step": 12,
         "max_tokens": 64,
         "task_options": {"difficulty": 1},
-        "fast": {"k": 2, "budget": 160, "anchor": 12, "minibatch": 4},
-        "slow": {"learning_rate": 2e-4, "micro_tokens": 4096, "kl_coefficient": 0.0},
+        "fast": {"k": 2, "budget": 160, "anchor": 12, "minibatch": 4, "evolve": "examples"},
+        "slow": {"group_size": 4, "learning_rate": 2e-4, "micro_tokens": 4096, "kl_coefficient": 0.0},
         "eval": {"problems": 32, "samples": 1, "every": 0, "kl_problems": 8},
     }
 }

@@ -43,7 +43,7 @@ class ReaderGoneError(FstError):
 
 
 def nearest(word: str, known: list[str]) -> str:
-    """ " Did you mean `x`?" for the known name nearest to `word`, or an empty string."""
+    """A hint that names the known name nearest to `word`, or all of them."""
     import difflib
 
     close = difflib.get_close_matches(word, known, n=1)

@@ -5,6 +5,7 @@ Everything is written to a temporary sibling, flushed to the disk, then renamed 
 """
 
 import contextlib
+import functools
 import hashlib
 import os
 import shutil
@@ -92,6 +93,13 @@ def sha256(path: Path) -> str:
         files = sorted(file for file in path.rglob("*") if file.is_file() and file.name != "stage.json")
         names = "\n".join(f"{file.relative_to(path)} {sha256(file)}" for file in files)
         return hashlib.sha256(names.encode()).hexdigest()
+    status = path.stat()
+    return _file_digest(path.resolve(), status.st_size, status.st_mtime_ns, status.st_ino)
+
+
+@functools.lru_cache(maxsize=256)
+def _file_digest(path: Path, size: int, modified: int, inode: int) -> str:
+    """Digest of a file; computed again only once the file has changed (weights are large and often asked for)."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 

