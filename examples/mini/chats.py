@@ -17,6 +17,7 @@ from fst_cli.data.seeds import generator
 from fst_cli.tasks import arithmetic, math, stargraph
 
 FAMILIES = {"math": 0.40, "stargraph": 0.45, "codeout": 0.15}
+LATE_FAMILIES = {"math": 0.20, "stargraph": 0.70, "codeout": 0.10}
 
 # How often an instruction is obeyed or an example imitated, by axis, and what happens without either.
 OBEY = {"format": 0.95, "procedure": 0.90, "length": 0.95}
@@ -49,10 +50,13 @@ class Chat:
     train: list[bool]
 
 
-def make_chat(seed: int, index: int, drills: float = 0.0) -> Chat:
-    """Chat number `index`. A share of `drills` (the curriculum) is short and all about the procedure itself."""
+def make_chat(seed: int, index: int, drills: float = 0.0, late: bool = False) -> Chat:
+    """Chat number `index`. A share of `drills` (the curriculum) is short and all about the procedure itself.
+
+    `late` chats are mostly star graphs, which are learned last.
+    """
     rng = generator("mini", seed, index)
-    family = _pick(rng, FAMILIES)
+    family = _pick(rng, LATE_FAMILIES if late else FAMILIES)
     if rng.random() < drills:
         return _drill(rng, family)
     turns = _pick(rng, {1: 0.55, 2: 0.2, 3: 0.2, 4: 0.05})

@@ -4,11 +4,12 @@
     python examples/mini/train.py --out /tmp/mini            # again: resumes from its newest checkpoint
 
 Every batch is a pure function of (seed, number), so a run that was killed and resumed makes the same batches. Muon
-moves the matrices and AdamW the embedding and the norms; the rate is constant and falls to zero at the end (WSD).
+moves the matrices and AdamW the embedding and the norms; the rate is constant and cools to zero at the end (WSD).
 """
 
 import argparse
 import json
+import math
 import sys
 import time
 from pathlib import Path
@@ -29,6 +30,7 @@ VOCABULARY = 1024
 CONTEXT = 1024
 POOL = 512  # chats sorted by length together
 BATCH_TOKENS = 6144  # padded
+LATE = 3000  # the step from which most chats are star graphs
 SAVE_EVERY = 5  # pools
 
 
@@ -94,9 +96,9 @@ def encode(tokenizer: PreTrainedTokenizerFast, chat) -> tuple[list[int], list[bo
     return ids, loss
 
 
-def batches(tokenizer: PreTrainedTokenizerFast, seed: int, pool: int, drills: float):
+def batches(tokenizer: PreTrainedTokenizerFast, seed: int, pool: int, drills: float, late: bool = False):
     """The batches of pool number `pool`: lists of (ids, loss), similar lengths together."""
-    chats = [encode(tokenizer, make_chat(seed, pool * POOL + i, drills)) for i in range(POOL)]
+    chats = [encode(tokenizer, make_chat(seed, pool * POOL + i, drills, late)) for i in range(POOL)]
     chats = sorted((chat for chat in chats if len(chat[0]) <= CONTEXT), key=lambda chat: len(chat[0]))
     found, batch = [], []
     for chat in chats:
@@ -131,15 +133,18 @@ def make_optimizers(model: LlamaForCausalLM, lr: float, muon_lr: float) -> list[
 
 
 def share_of_drills(step: int) -> float:
-    """The curriculum: procedures first, then the many ways of being told. A tenth stays drills."""
+    """The curriculum: procedures first, then the many ways of being told. More than half stays drills."""
     if step < 2000:
         return min(1.0, max(0.75, 1 - 0.9 * (step - 500) / 1000))
-    return max(0.1, 0.75 - 0.65 * (step - 2000) / 800)
+    if step >= LATE:
+        return 0.6
+    return 0.75 - 0.65 * (step - 2000) / 800
 
 
 def schedule(step: int, steps: int, decay: float) -> float:
-    """Factor on the learning rates: 100 steps of warm-up, constant, linear to zero over the last `decay` share."""
-    return min(1.0, (step + 1) / 100, max(0.0, (steps - step) / (steps * decay)))
+    """Factor on the learning rates: 100 steps of warm-up, constant, 1 - sqrt over the last `decay` share."""
+    cooled = max(0.0, (step - steps * (1 - decay)) / (steps * decay))
+    return min((step + 1) / 100, 1 - math.sqrt(cooled))
 
 
 def save(folder: Path, state: dict, model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast) -> None:
@@ -154,8 +159,8 @@ def main() -> None:
     """Train, from the newest checkpoint if there is one."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=3800)
-    parser.add_argument("--decay", type=float, default=0.25)
+    parser.add_argument("--steps", type=int, default=4440)
+    parser.add_argument("--decay", type=float, default=0.155)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--width", type=int, default=128)
     parser.add_argument("--layers", type=int, default=5)
@@ -179,7 +184,7 @@ def main() -> None:
     started, seen, losses = time.time(), 0, []
     while step < args.steps:
         drills = share_of_drills(step)
-        for batch in batches(tokenizer, args.seed, pool, drills):
+        for batch in batches(tokenizer, args.seed, pool, drills, late=step >= LATE):
             factor = schedule(step, args.steps, args.decay)
             for optimizer, rate in zip(optimizers, rates, strict=True):
                 optimizer.param_groups[0]["lr"] = rate * factor

@@ -18,7 +18,7 @@ _DEMO: dict[str, Any] = {
 }
 _DEMO_TASKS: dict[str, dict[str, Any]] = {
     "math": {"task_options": {"difficulty": 2}},
-    "stargraph": {"task_options": {"d": 5, "p": 4, "n": 50}},
+    "stargraph": {"task_options": {"d": 4, "p": 3, "n": 10}},
 }
 
 # Small pretrained models cost a hundred times more a token than `mini`: fewer of everything, and easier sums.

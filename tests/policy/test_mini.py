@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from fst_cli.data.records import Sampling
-from fst_cli.engines.collect import collect, group_slots
+from fst_cli.cycle.recipes import recipe
+from fst_cli.engines.collect import Slot, collect
 from fst_cli.engines.transformers_engine import TransformersEngine
 from fst_cli.fast.population import make_prompt
 from fst_cli.policy.names import MINI
@@ -33,26 +34,23 @@ def test_every_digit_is_its_own_token(number):
     assert len(TOKENIZER.encode(f"{number}", add_special_tokens=False)) == len(str(number))
 
 
-@pytest.mark.parametrize(
-    ("name", "options", "better"),
-    [
-        ("math", {}, "Work digit by digit and write every carry and borrow."),
-        (
-            "stargraph",
-            {"d": 5, "p": 4, "n": 50},
-            "Trace back from the destination to the source, then reverse the path.",
-        ),
-    ],
-)
-def test_a_better_instruction_multiplies_success(mini, name, options, better):
+BETTER = {
+    "math": "Work digit by digit and write every carry and borrow.",
+    "stargraph": "Trace back from the destination to the source, then reverse the path.",
+}
+
+
+@pytest.mark.parametrize("name", BETTER)
+def test_a_better_instruction_multiplies_success(mini, name):
     task = get_task(name)
-    problems = list(task.problems(task_options(task, options), "test", 96, 123))
+    options = task_options(task, recipe("demo", name, "mini")["task_options"])
+    problems = list(task.problems(options, "test", 96, 123))
 
     def success(instruction):
-        slots = group_slots(problems, [make_prompt(instruction)], 1)
+        slots = [Slot(problem, make_prompt(instruction), sample) for problem in problems for sample in range(2)]
         found = collect(mini, TransformersEngine(mini), slots, Sampling(max_tokens=128), (0, "test"), "")
         return found.figures()["success_share"]
 
-    seed, good = success(task.seed_prompt), success(f"Put your final answer inside \\boxed{{}}. {better}")
+    seed, good = success(task.seed_prompt), success(f"Put your final answer inside \\boxed{{}}. {BETTER[name]}")
     assert 0.0 < seed <= 0.25
-    assert good >= 3 * seed
+    assert good >= 2 * seed
