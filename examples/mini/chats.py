@@ -275,7 +275,9 @@ def _expression(rng: random.Random, small: bool) -> tuple[str, str]:
         inner = rng.choice([f"{a} + {b}", f"{a} * {b}", f"{a + b} - {b}", f"{a * 3} % {b}", f"{a * b} // {b}"])
         outers = ["{} + 1", "{} * 2", "{} > 5", "str({})"]
         outers = [outer.replace("{}", "({})") if outer[0] == "{" else outer for outer in outers]
-    return inner, "{}" if small or rng.random() < 0.4 else rng.choice(outers)
+    outer = "{}" if small or rng.random() < 0.4 else rng.choice(outers)
+    binds_less = kind != "int" and outer != "{}" and (" + " in inner or " * " in inner)
+    return f"({inner})" if binds_less else inner, outer
 
 
 def _code_slip(rng: random.Random, right):

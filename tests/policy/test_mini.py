@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from fst_cli.data.records import Sampling
 from fst_cli.cycle.recipes import recipe
+from fst_cli.data.records import Sampling
 from fst_cli.engines.collect import Slot, collect
 from fst_cli.engines.transformers_engine import TransformersEngine
 from fst_cli.fast.population import make_prompt
