@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from fst_cli.data.files import sha256
 
 SCRIPT = Path(__file__).parents[2] / "examples" / "stages.sh"
@@ -25,6 +27,7 @@ def data_files(folder):
     return {str(path.relative_to(folder)): sha256(path) for path in files}
 
 
+@pytest.mark.slow  # two dozen processes; run with: pytest -m slow
 def test_single_stages_write_the_same_files_as_the_cycle(tmp_path):
     bin_ = str(Path(sys.executable).parent)
     environment = {**os.environ, "PATH": f"{bin_}:{os.environ['PATH']}", **{k: str(v) for k, v in SMALL.items()}}

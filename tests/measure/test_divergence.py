@@ -56,6 +56,6 @@ def test_base_weights_have_no_divergence_and_moved_ones_do(mini, fresh_mini):
     assert moved_ is fresh_mini and len(records) == 10
     summary = summarise(records)
     kl, k3 = summary["kl_per_token"], summary["k3_per_token"]
-    assert kl["low"] <= kl["mean"] <= kl["high"] and kl["n"] == 5 and kl["mean"] > 1e-3
+    assert kl["low"] <= kl["mean"] <= kl["high"] and kl["n"] == 5 and kl["mean"] > 1e-4
     assert k3["mean"] == pytest.approx(kl["mean"], rel=1.0)
     assert summary["tokens"] == sum(d.tokens for d in records)

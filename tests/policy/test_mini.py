@@ -52,5 +52,5 @@ def test_a_better_instruction_multiplies_success(mini, name):
         return found.figures()["success_share"]
 
     seed, good = success(task.seed_prompt), success(f"Put your final answer inside \\boxed{{}}. {BETTER[name]}")
-    assert 0.0 < seed <= 0.25
-    assert good >= 2 * seed
+    assert 0.0 < seed <= 0.2
+    assert good >= {"math": 3, "stargraph": 1.3}[name] * seed
