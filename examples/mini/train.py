@@ -159,8 +159,8 @@ def main() -> None:
     """Train, from the newest checkpoint if there is one."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=4440)
-    parser.add_argument("--decay", type=float, default=0.155)
+    parser.add_argument("--steps", type=int, default=4040)
+    parser.add_argument("--decay", type=float, default=0.344)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--width", type=int, default=128)
     parser.add_argument("--layers", type=int, default=5)
