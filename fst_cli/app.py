@@ -64,7 +64,7 @@ def _root(
 
 
 def main() -> None:
-    """Run `fst`; exit codes: 0 ok, 1 run failed, 2 usage, 3 bad data, 4 partial, 130 Ctrl-C, 141 broken pipe."""
+    """Run `fst`; exit codes: 0 ok, 1 run failed, 2 usage, 3 bad data, 130 Ctrl-C, 141 broken pipe."""
     try:
         app()
     except ReaderGoneError as error:

@@ -4,7 +4,7 @@
 class FstError(Exception):
     """A failure with one clear sentence and, where there is one, the fix.
 
-    `code` is the exit status: 1 run failed, 2 usage or configuration, 3 bad input data, 4 partial.
+    `code` is the exit status: 1 run failed, 2 usage or configuration, 3 bad input data.
     """
 
     code = 1
@@ -28,12 +28,6 @@ class DataError(FstError):
     """A file or standard input does not hold what it should."""
 
     code = 3
-
-
-class PartialError(FstError):
-    """Some of the work is done and on disk, the rest failed."""
-
-    code = 4
 
 
 class ReaderGoneError(FstError):

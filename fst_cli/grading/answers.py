@@ -1,9 +1,5 @@
 """Find the final answer in a completion."""
 
-import re
-
-_TAGS = re.compile(r"<answer>(.*?)</answer>", re.DOTALL | re.IGNORECASE)
-
 
 def after_thinking(text: str) -> str:
     """The part of a completion after its last `</think>`, or all of it."""
@@ -20,12 +16,6 @@ def last_boxed(text: str) -> str | None:
             return content.strip()
         start = text.rfind("\\boxed{", 0, start)
     return None
-
-
-def last_tagged(text: str) -> str | None:
-    """Contents of the last `<answer>...</answer>`; None where there is none."""
-    found = _TAGS.findall(after_thinking(text))
-    return found[-1].strip() if found else None
 
 
 def _balanced(text: str, start: int) -> str | None:

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fst_cli.grading.answers import last_boxed, last_tagged
+from fst_cli.grading.answers import last_boxed
 
 
 @pytest.mark.parametrize(
@@ -26,8 +26,3 @@ def test_the_last_closed_box_counts(text, box):
 def test_any_text_gives_a_box_or_none(text):
     box = last_boxed(text)
     assert box is None or box.count("{") == box.count("}")
-
-
-def test_the_last_tagged_answer_counts():
-    assert last_tagged("<answer>A</answer> no, <answer> B </answer>") == "B"
-    assert last_tagged("<answer>A") is None
