@@ -78,7 +78,6 @@ def evolve(
     Raises UsageError where the budget affords no proposal or the anchor set is larger than the problems.
     """
     import gepa
-    from gepa.core.state import GEPAState, ValsetEvaluation
 
     check_budget(settings, problems)
     anchor, feedback = _split(problems, settings)
@@ -89,19 +88,10 @@ def evolve(
         members = list({prompt.id: prompt for prompt in population}.values())
         batches = adapter.batch_evaluate([(to_candidate(prompt), anchor) for prompt in members])
         rescoring_seconds = time.perf_counter() - started
-        evaluations = [
-            ValsetEvaluation(outputs_by_val_id=dict(enumerate(b.outputs)), scores_by_val_id=dict(enumerate(b.scores)))
-            for b in batches
-        ]
-        state = GEPAState(to_candidate(members[0]), evaluations[0])
-        state.num_full_ds_evals, state.total_num_evals = len(members), 0
-        for prompt, evaluation in zip(members[1:], evaluations[1:], strict=True):
-            state.full_program_trace.append({})
-            state.update_state_with_new_program([], to_candidate(prompt), evaluation, None, 0)
+        _save_state(folder, members, batches)
         for prompt, batch in zip(members, batches, strict=True):
             by_id = {problem.id: score for problem, score in zip(anchor, batch.scores, strict=True)}
             adapter.known[prompt.id] = scored(prompt, by_id)
-        state.save(str(folder))
         adapter.advance = advance
         result = gepa.optimize(
             seed_candidate=to_candidate(members[0]),
@@ -139,6 +129,22 @@ def evolve(
         "anchor_mean_after": max(prompt.mean or 0.0 for prompt in pool),
     }
     return Evolved(select(pool, settings.k), figures)
+
+
+def _save_state(folder: Path, members: Sequence[Prompt], batches: Sequence[Any]) -> None:
+    """gepa's state with the whole population in it, scored on the anchor set, for `optimize` to resume from."""
+    from gepa.core.state import GEPAState, ValsetEvaluation
+
+    evaluations = [
+        ValsetEvaluation(outputs_by_val_id=dict(enumerate(b.outputs)), scores_by_val_id=dict(enumerate(b.scores)))
+        for b in batches
+    ]
+    state: Any = GEPAState(to_candidate(members[0]), evaluations[0])
+    state.num_full_ds_evals, state.total_num_evals = len(members), 0
+    for prompt, evaluation in zip(members[1:], evaluations[1:], strict=True):
+        state.full_program_trace.append({})
+        state.update_state_with_new_program([], to_candidate(prompt), evaluation, None, 0)
+    state.save(str(folder))
 
 
 def check_budget(settings: EvolveSettings, problems: Sequence[Problem]) -> None:

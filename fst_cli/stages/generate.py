@@ -26,7 +26,6 @@ def generate_stage(
     which = one_of("--split", split, list(get_args(Split)))
     settings = {"task": task, "options": options.model_dump(mode="json"), "split": split, "count": count, "seed": seed}
     with stage("generate", out, {}, settings):
-        # Checked whole before anything reaches the file or the pipe.
         written = jsonl.write(out, found.problems(options, which, count, seed))
     say(f"{written} {split} problems of {task} -> {out}")
 
