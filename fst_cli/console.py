@@ -1,6 +1,7 @@
 """What a person sees while a stage runs: everything here goes to standard error, data never does (PITFALLS 26)."""
 
 import contextlib
+import os
 import sys
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -14,13 +15,22 @@ def _console() -> Any:
     return Console(stderr=True, highlight=False)
 
 
+def _is_main() -> bool:
+    """Whether this is the process of several that speaks."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 def say(text: str) -> None:
     """One line of progress."""
+    if not _is_main():
+        return
     _console().print(text, markup=False, soft_wrap=True)
 
 
 def warn(text: str) -> None:
     """Something a person should not miss."""
+    if not _is_main():
+        return
     _console().print(f"warning: {text}", style="yellow", markup=False, soft_wrap=True)
 
 
@@ -34,7 +44,7 @@ def fail(text: str, hint: str = "") -> None:
 @contextlib.contextmanager
 def progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
     """A progress bar on a terminal, nothing elsewhere; yields `advance(n)`."""
-    if not sys.stderr.isatty():
+    if not (sys.stderr.isatty() and _is_main()):
         yield lambda n: None
         return
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn

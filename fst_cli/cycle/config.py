@@ -9,9 +9,10 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
-from fst_cli.data.errors import DataError, UsageError, nearest
+from fst_cli.data.errors import DataError, UsageError, bad_settings
 from fst_cli.data.files import atomic_file
 from fst_cli.data.records import Record, Sampling
+from fst_cli.slow.settings import TrainSettings
 
 
 class FastConfig(Record):
@@ -29,21 +30,11 @@ class FastConfig(Record):
     max_instruction_tokens: int = Field(default=2048, ge=1)
 
 
-class SlowConfig(Record):
+class SlowConfig(TrainSettings):
     """θ: the RL steps."""
 
     enabled: bool = True
     group_size: int = Field(default=8, ge=2, description="G, rollouts a problem")
-    method: Literal["lora", "full"] = "full"
-    lora_rank: int = Field(default=16, ge=1)
-    learning_rate: float = Field(default=1e-6, gt=0)
-    warmup_steps: int = Field(default=10, ge=0)
-    clip_interval: tuple[float, float] = Field(default=(0.0, 4.0), description="clamp of the ratio, PAPER section 2")
-    advantage_norm: Literal["group-std", "none"] = "group-std"
-    zero_variance: Literal["keep", "drop"] = "keep"
-    kl_coefficient: float = Field(default=1e-3, ge=0, description="k3 penalty to the base model")
-    max_grad_norm: float = Field(default=1.0, gt=0)
-    micro_tokens: int = Field(default=16384, ge=1)
 
 
 class EvalConfig(Record):
@@ -121,7 +112,7 @@ def make_config(values: dict[str, Any], overrides: dict[str, Any] | None = None)
     try:
         return RunConfig.model_validate(merged)
     except ValidationError as error:
-        raise _explain(error) from None
+        raise bad_settings(error, known_keys()) from None
 
 
 def save_config(config: RunConfig, path: Path) -> None:
@@ -155,15 +146,6 @@ def known_keys() -> list[str]:
         else:
             keys.append(name)
     return keys
-
-
-def _explain(error: ValidationError) -> UsageError:
-    first = error.errors()[0]
-    name = ".".join(str(part) for part in first["loc"])
-    if first["type"] == "extra_forbidden":
-        return UsageError(f"configuration: unknown key `{name}`", hint=nearest(name, known_keys()))
-    message = first["msg"].removeprefix("Value error, ")
-    return UsageError(f"configuration: {name + ': ' if name else ''}{message[:1].lower() + message[1:]}")
 
 
 def _copy(values: dict[str, Any]) -> dict[str, Any]:

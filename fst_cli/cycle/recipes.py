@@ -13,7 +13,7 @@ _DEMO: dict[str, Any] = {
     "problems_per_step": 12,
     "max_tokens": 128,
     "fast": {"k": 4, "budget": 400, "anchor": 32, "minibatch": 6, "max_instruction_tokens": 256},
-    "slow": {"method": "lora", "learning_rate": 2e-3, "warmup_steps": 2, "micro_tokens": 8192},
+    "slow": {"method": "lora", "learning_rate": 2e-3, "warmup_steps": 2},
     "eval": {"problems": 100, "samples": 4, "temperature": 1.0, "top_p": 1.0, "kl_problems": 32},
 }
 _DEMO_TASKS: dict[str, dict[str, Any]] = {
@@ -30,7 +30,7 @@ _DEMO_MODELS: dict[str, dict[str, Any]] = {
         "max_tokens": 64,
         "task_options": {"difficulty": 1},
         "fast": {"k": 2, "budget": 160, "anchor": 12, "minibatch": 4, "evolve": "examples"},
-        "slow": {"group_size": 4, "learning_rate": 2e-4, "micro_tokens": 4096, "kl_coefficient": 0.0},
+        "slow": {"group_size": 4, "learning_rate": 2e-4, "kl_coefficient": 0.0},
         "eval": {"problems": 32, "samples": 1, "every": 0, "kl_problems": 8},
     }
 }

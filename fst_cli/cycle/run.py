@@ -19,13 +19,13 @@ from fst_cli.data.records import Problem, Prompt
 from fst_cli.fast.evolve import EvolveSettings
 from fst_cli.fast.population import seed_population
 from fst_cli.policy.model import Policy, load_policy
-from fst_cli.slow.train import TrainSettings
+from fst_cli.slow.settings import TrainSettings
 from fst_cli.stages.evaluate import Cell, eval_stage
 from fst_cli.stages.evolve import evolve_stage, make_reflector
 from fst_cli.stages.generate import generate_stage
 from fst_cli.stages.kl import kl_stage
 from fst_cli.stages.rollout import rollout_stage
-from fst_cli.stages.train import STATE, train_stage
+from fst_cli.stages.train import STATE, Teacher, train_stage
 from fst_cli.tasks.registry import get_task
 
 
@@ -159,14 +159,18 @@ def _one_step(run: Run, number: int, step: int, prompts: Path) -> None:
     problems = _slice(run, folder / "problems.jsonl", first, config.problems_per_step)
     rollouts = folder / "rollouts.jsonl"
     before = run.weights
+    distilling = slow.loss == "distill"
+    rolled = run.folder / "promptless.jsonl" if distilling else prompts  # a student sees the problem alone
+    if not rolled.exists():
+        jsonl.write(rolled, seed_population(""))
     run.stage(
         f"cycle {number} step {step}: rollout",
         rollouts,
-        [problems, prompts, before],
+        [problems, rolled, before],
         lambda: rollout_stage(
             run.policy,
             problems,
-            prompts,
+            rolled,
             rollouts,
             group_size=slow.group_size,
             sampling=config.sampling,
@@ -176,25 +180,16 @@ def _one_step(run: Run, number: int, step: int, prompts: Path) -> None:
             max_batch=config.max_batch,
         ),
     )
-    settings = TrainSettings(
-        method=slow.method,
-        rank=slow.lora_rank,
-        learning_rate=slow.learning_rate,
-        warmup_steps=slow.warmup_steps,
-        clip_interval=slow.clip_interval,
-        advantage_norm=slow.advantage_norm,
-        zero_variance=slow.zero_variance,
-        kl_coefficient=slow.kl_coefficient,
-        max_grad_norm=slow.max_grad_norm,
-        micro_tokens=slow.micro_tokens,
-        seed=config.seed,
-    )
+    settings = TrainSettings(**slow.model_dump(include=set(TrainSettings.model_fields)))
+    teacher = Teacher(problems, prompts) if distilling else None
     state = before.parent / STATE if before else None
     ran = run.stage(
         f"cycle {number} step {step}: train-step",
         folder / "train.json",
-        [rollouts, state, before],
-        lambda: train_stage(run.policy, rollouts, folder, settings=settings, state=state),
+        [rollouts, state, before, *([problems, prompts] if distilling else [])],
+        lambda: train_stage(
+            run.policy, rollouts, folder, settings=settings, seed=config.seed, state=state, teacher=teacher
+        ),
     )
     run.trained(folder / "weights", in_memory=ran)
 
@@ -219,7 +214,6 @@ def _measure(run: Run, prompts: Path) -> None:
                 sampling=config.sampling,
                 seed=config.seed,
                 max_batch=config.max_batch,
-                micro_tokens=config.slow.micro_tokens,
                 limit=config.eval.kl_problems,
             ),
         )

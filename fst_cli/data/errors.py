@@ -1,5 +1,7 @@
 """One error type per kind of failure; `app.py` maps each to its exit code."""
 
+from typing import Any
+
 
 class FstError(Exception):
     """A failure with one clear sentence and, where there is one, the fix.
@@ -42,3 +44,13 @@ def nearest(word: str, known: list[str]) -> str:
 
     close = difflib.get_close_matches(word, known, n=1)
     return f"did you mean `{close[0]}`?" if close else f"known: {', '.join(known)}"
+
+
+def bad_settings(error: Any, known: list[str]) -> UsageError:
+    """The first finding of a pydantic ValidationError over settings, in one sentence."""
+    first = error.errors()[0]
+    name = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        return UsageError(f"configuration: unknown key `{name}`", hint=nearest(name, known))
+    message = first["msg"].removeprefix("Value error, ")
+    return UsageError(f"configuration: {name + ': ' if name else ''}{message[:1].lower() + message[1:]}")

@@ -34,7 +34,7 @@ def divergence(
     sequences = [TokenSequence(tokens.prompt_ids, tokens.completion_ids) for tokens in found.tokens]
     temperature = sampling.temperature or 1.0
     values: dict[int, tuple[float, float, float]] = {}
-    for rows in micro_batches([len(sequence) for sequence in sequences], micro_tokens):
+    for rows in micro_batches(policy.model, sequences, micro_tokens):
         per_token = token_divergence(policy, [sequences[row] for row in rows], temperature)
         ends = np.cumsum([len(sequences[row].completion_ids) for row in rows])
         for row, part in zip(rows, np.split(per_token, ends[:-1]), strict=True):
@@ -65,7 +65,7 @@ def token_divergence(policy: Policy, sequences: Sequence[TokenSequence], tempera
         with reference_model(policy) as reference:
             base_ND = completion_hidden(reference, sequences)
             parts = []
-            for rows in chunks(policy.model, len(targets_N)):
+            for rows in chunks(policy.model.config.vocab_size, len(targets_N)):
                 # The output layer is the base model's own in both cases where an adapter is used.
                 logp_nV = torch.log_softmax(logits(policy.model, trained_ND[rows]) / temperature, dim=-1).double()
                 logq_nV = torch.log_softmax(logits(reference, base_ND[rows]) / temperature, dim=-1).double()

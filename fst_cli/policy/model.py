@@ -57,13 +57,17 @@ class Policy:
 
 
 def load_policy(name: str, weights: Path | None = None) -> Policy:
-    """Load a model by name and, where given, trained weights over it; float32 on the CPU, bfloat16 on a GPU.
+    """Load a model by name and, where given, trained weights over it.
+
+    Float32 on the CPU and for a whole model that was trained (so it was saved), else bfloat16 on a GPU.
 
     Raises UsageError for an unknown name and DataError for a folder that holds no weights or does not load.
     """
     import torch
     from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM, AutoTokenizer, logging
+
+    from fst_cli.policy import tree_attention
 
     logging.disable_progress_bar()
     source = resolve_model(name)
@@ -72,7 +76,7 @@ def load_policy(name: str, weights: Path | None = None) -> Policy:
         raise DataError(f"{weights}: holds no weights", hint="give the weights/ folder of a train-step")
     whole = str(weights) if weights is not None and not adapter else source
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    dtype = torch.bfloat16 if device == "cuda" else torch.float32
+    dtype = torch.bfloat16 if device == "cuda" and whole == source else torch.float32
     try:
         tokenizer = AutoTokenizer.from_pretrained(source)
         model = AutoModelForCausalLM.from_pretrained(whole, dtype=dtype)
@@ -84,6 +88,7 @@ def load_policy(name: str, weights: Path | None = None) -> Policy:
         reason = str(error).strip().splitlines()[0]
         raise DataError(f"the model {name}{f' with {weights}' if weights else ''} does not load: {reason}") from None
     model.to(device).eval()
+    tree_attention.enable(model.get_base_model() if adapter else model)
     template = hashlib.sha256(str(tokenizer.chat_template).encode()).hexdigest()[:16]
     return Policy(model, tokenizer, name, weights_hash(source, weights), template, weights)
 
@@ -125,7 +130,8 @@ def make_trainable(policy: Policy, method: Method, rank: int, seed: int) -> None
             raise UsageError("these weights are a LoRA adapter", hint="train on with --method lora")
         return
     if method == "full":
-        policy.model.requires_grad_(True)
+        # Trained weights are float32: in bfloat16 an update of 1e-6 would be rounded away.
+        policy.model.float().requires_grad_(True)
         return
     from peft import LoraConfig, get_peft_model
 
@@ -136,10 +142,13 @@ def make_trainable(policy: Policy, method: Method, rank: int, seed: int) -> None
     policy.model.eval()
 
 
-def save_weights(policy: Policy, target: Path) -> None:
-    """Write the trained weights as a folder that plain `peft` or `transformers` loads; updates the policy's hash."""
+def save_weights(policy: Policy, target: Path, state: dict[str, Any] | None = None) -> None:
+    """Write the trained weights as a folder that plain `peft` or `transformers` loads; updates the policy's hash.
+
+    `state` is the whole state dict of a model that is sharded over processes.
+    """
     with atomic_folder(target) as folder:
-        policy.model.save_pretrained(folder)
+        policy.model.save_pretrained(folder, state_dict=state)
         if policy.is_adapter:
             (folder / "README.md").unlink(missing_ok=True)
             _in_order(folder / "adapter_config.json")

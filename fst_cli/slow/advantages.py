@@ -1,21 +1,71 @@
-"""Group-relative advantages (PAPER section 2)."""
+"""Group-relative advantages: a baseline to subtract and a scale to divide by (PAPER section 2)."""
 
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
 
-AdvantageNorm = Literal["group-std", "none"]
+from fst_cli.data.errors import UsageError
+
+Baseline = Literal["problem", "prompt", "leave-one-out"]
+AdvantageNorm = Literal["group-std", "batch-std", "none"]
 EPSILON = 1e-6
 
 
-def advantages(rewards_N: np.ndarray, group_N: np.ndarray, norm: AdvantageNorm = "group-std") -> np.ndarray:
-    """A_i = (r_i - mean_g) / (std_g + ε), float64 [N], with the group's population std (PAPER Eq 3).
+def advantages(
+    rewards_N: np.ndarray,
+    group_N: np.ndarray,
+    norm: AdvantageNorm = "group-std",
+    baseline: Baseline = "problem",
+    prompt_N: Sequence[str] | None = None,
+) -> np.ndarray:
+    """A_i = (r_i - b_i) / s_i, float64 [N].
 
-    With `none` the std is left out (the paper's Math run).
+    Raises UsageError where the prompt baseline meets a prompt with one rollout of a problem.
     """
-    advantages_N = np.zeros_like(rewards_N)
-    for group in np.unique(group_N):
-        rows = group_N == group
-        centred = rewards_N[rows] - rewards_N[rows].mean()
-        advantages_N[rows] = centred / (rewards_N[rows].std() + EPSILON) if norm == "group-std" else centred
-    return advantages_N
+    if baseline == "prompt":
+        group_N = _by_prompt(group_N, prompt_N or [])
+    centred_N = leave_one_out(rewards_N, group_N) if baseline == "leave-one-out" else group_mean(rewards_N, group_N)
+    if norm == "none":
+        return centred_N
+    return centred_N / (group_std(rewards_N, group_N) if norm == "group-std" else batch_std(centred_N))
+
+
+def group_mean(rewards_N: np.ndarray, group_N: np.ndarray) -> np.ndarray:
+    """r_i - mean_g: the group's mean as the baseline (GRPO, PAPER Eq 3); alone, it is Dr. GRPO's advantage."""
+    return rewards_N - _mean(rewards_N, group_N)
+
+
+def leave_one_out(rewards_N: np.ndarray, group_N: np.ndarray) -> np.ndarray:
+    """r_i - mean of the G-1 others = G/(G-1) · (r_i - mean_g) (RLOO, Ahmadian et al. 2024)."""
+    size_N = np.bincount(group_N)[group_N]
+    return size_N / (size_N - 1) * group_mean(rewards_N, group_N)
+
+
+def group_std(rewards_N: np.ndarray, group_N: np.ndarray) -> np.ndarray:
+    """std_g + ε with the population std of the group's rewards (PAPER Eq 3)."""
+    return np.sqrt(_mean(group_mean(rewards_N, group_N) ** 2, group_N)) + EPSILON
+
+
+def batch_std(centred_N: np.ndarray) -> float:
+    """One scale for the batch: the std of its centred advantages + ε (ScaleRL)."""
+    return float(centred_N.std()) + EPSILON
+
+
+def _mean(values_N: np.ndarray, group_N: np.ndarray) -> np.ndarray:
+    # A mean group by group, not a running sum: equal rewards must leave exactly nothing.
+    means = np.array([values_N[group_N == group].mean() for group in range(group_N.max() + 1)])
+    return means[group_N]
+
+
+def _by_prompt(group_N: np.ndarray, prompt_N: Sequence[str]) -> np.ndarray:
+    """Groups split by prompt: the ablation of PAPER section 2."""
+    numbers: dict[tuple[int, str], int] = {}
+    pairs = zip(group_N.tolist(), prompt_N, strict=True)
+    split_N = np.array([numbers.setdefault(pair, len(numbers)) for pair in pairs])
+    if np.bincount(split_N).min() < 2:
+        raise UsageError(
+            "a baseline by prompt needs two rollouts of each problem under each prompt",
+            hint="roll out with --group-size twice the number of prompts or more, or --baseline problem",
+        )
+    return split_N

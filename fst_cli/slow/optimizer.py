@@ -5,6 +5,9 @@ from typing import Any
 
 from fst_cli.data.errors import DataError
 from fst_cli.data.files import atomic_file
+from fst_cli.slow.distributed import World, sharded_like, whole
+
+MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
 def make_optimizer(model: Any, rate: float) -> Any:
@@ -19,20 +22,23 @@ def warmed_up(rate: float, step: int, warmup: int) -> float:
     return rate * min(1.0, (step + 1) / warmup) if warmup else rate
 
 
-def save_state(optimizer: Any, model: Any, path: Path, step: int) -> None:
-    """Write both moments of every trainable parameter, and the number of updates made."""
+def save_state(optimizer: Any, model: Any, path: Path, step: int, world: World) -> None:
+    """Write both moments of every trainable parameter, whole, and the number of updates made."""
     from safetensors.torch import save_file
 
     arrays = {}
     for name, parameter in _trainable(model).items():
-        for moment in ("exp_avg", "exp_avg_sq"):
-            arrays[f"{name}.{moment}"] = optimizer.state[parameter][moment].contiguous()
-    with atomic_file(path) as temporary:
-        save_file(arrays, temporary, metadata={"step": str(step)})
+        for moment in MOMENTS:
+            value = whole(optimizer.state[parameter][moment])
+            if world.is_main:
+                arrays[f"{name}.{moment}"] = value.cpu().contiguous()
+    if world.is_main:
+        with atomic_file(path) as temporary:
+            save_file(arrays, temporary, metadata={"step": str(step)})
 
 
 def load_state(optimizer: Any, model: Any, path: Path) -> int:
-    """Restore what `save_state` wrote; the number of updates made.
+    """Restore what `save_state` wrote, by however many processes; the number of updates made.
 
     Raises DataError where the file does not belong to this model.
     """
@@ -43,9 +49,8 @@ def load_state(optimizer: Any, model: Any, path: Path) -> int:
         with safe_open(path, framework="pt") as file:
             step = int(file.metadata()["step"])
             for name, parameter in _trainable(model).items():
-                moments = {moment: file.get_tensor(f"{name}.{moment}") for moment in ("exp_avg", "exp_avg_sq")}
-                moved = {moment: value.to(parameter.device) for moment, value in moments.items()}
-                optimizer.state[parameter] = {"step": torch.tensor(float(step)), **moved}
+                moments = {m: sharded_like(file.get_tensor(f"{name}.{m}"), parameter) for m in MOMENTS}
+                optimizer.state[parameter] = {"step": torch.tensor(float(step)), **moments}
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
         raise DataError(f"{path}: is not the optimiser state of these weights: {error}") from None
     return step
