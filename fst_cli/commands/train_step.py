@@ -102,7 +102,7 @@ def train_step(
     try:
         settings = TrainSettings.model_validate(given)
     except ValidationError as error:
-        raise bad_settings(error, list(given)) from None
+        raise bad_settings(error, list(given), as_options=True) from None
     teacher = None
     if loss == "distill":
         if problems is None or prompts is None:

@@ -1,5 +1,6 @@
 """How a run begins: its configuration, its directory, and its end in a table."""
 
+import os
 import shutil
 import sys
 import time
@@ -26,6 +27,8 @@ def start(folder: Path, given: dict[str, Any], *, resume: bool, overwrite: bool,
 
     Raises UsageError where the directory holds a run and neither --resume nor --overwrite is given (PITFALLS 28).
     """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UsageError("fst cycle is one process", hint="torchrun is for its train-step stage: fst train-step --help")
     config = _resumed(folder, given) if resume else _fresh(given)
     check_options(config.task, config.task_options)
     if dry_run:

@@ -46,11 +46,13 @@ def nearest(word: str, known: list[str]) -> str:
     return f"did you mean `{close[0]}`?" if close else f"known: {', '.join(known)}"
 
 
-def bad_settings(error: Any, known: list[str]) -> UsageError:
+def bad_settings(error: Any, known: list[str], as_options: bool = False) -> UsageError:
     """The first finding of a pydantic ValidationError over settings, in one sentence."""
     first = error.errors()[0]
     name = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
         return UsageError(f"configuration: unknown key `{name}`", hint=nearest(name, known))
     message = first["msg"].removeprefix("Value error, ")
+    if as_options:
+        return UsageError(f"--{name.replace('_', '-')} {first['input']}: {message.lower()}" if name else message)
     return UsageError(f"configuration: {name + ': ' if name else ''}{message[:1].lower() + message[1:]}")

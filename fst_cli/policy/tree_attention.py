@@ -25,6 +25,7 @@ def tree_attention(query: Any, key: Any, value: Any, tree: PrefixTree, scale: fl
 
     With `window`, a token sees no more than the last `window` positions, itself included.
     """
+    query, key = query.to(value.dtype), key.to(value.dtype)  # under autocast, rotary positions widen them
     if window is not None and window > max(tree.positions):
         window = None
     if query.device.type == "cpu" and window is None:
@@ -44,8 +45,8 @@ class _Cascade(torch.autograd.Function):
     def forward(ctx: Any, query: Any, key: Any, value: Any, tree: PrefixTree, scale: float | None) -> Any:
         keys, values = (_repeat(part, query) for part in (key, value))
         own = [_flash(*parts, 0.0, True, scale=scale) for parts in _by_node(tree, query, keys, values)]
-        output = torch.cat([part[0] for part in own], dim=2).float()
         lse = torch.cat([part[1] for part in own], dim=2)
+        output = torch.cat([part[0] for part in own], dim=2).to(lse.dtype)  # merged in float32 at least
         for node in tree.nodes:
             if node.last == node.end:
                 continue
@@ -54,7 +55,7 @@ class _Cascade(torch.autograd.Function):
             old_lse = lse[:, :, below]
             new_lse = torch.logaddexp(old_lse, more_lse)
             kept, added = ((part - new_lse).exp()[..., None] for part in (old_lse, more_lse))
-            output[:, :, below].mul_(kept).addcmul_(more.float(), added)
+            output[:, :, below].mul_(kept).addcmul_(more.to(lse.dtype), added)
             lse[:, :, below] = new_lse
         output = output.to(query.dtype)
         ctx.save_for_backward(query, key, value, output, lse)

@@ -53,9 +53,14 @@ def batch_std(centred_N: np.ndarray) -> float:
 
 
 def _mean(values_N: np.ndarray, group_N: np.ndarray) -> np.ndarray:
-    # A mean group by group, not a running sum: equal rewards must leave exactly nothing.
-    means = np.array([values_N[group_N == group].mean() for group in range(group_N.max() + 1)])
-    return means[group_N]
+    groups = [values_N[group_N == group] for group in range(group_N.max() + 1)]
+    # The mean of three times 0.1 is not 0.1: equal rewards must leave exactly nothing.
+    return np.array([group[0] if is_flat(group) else group.mean() for group in groups])[group_N]
+
+
+def is_flat(rewards_G: np.ndarray) -> bool:
+    """Whether a group has zero variance, and so no signal (PITFALLS 8)."""
+    return bool((rewards_G == rewards_G[0]).all())
 
 
 def _by_prompt(group_N: np.ndarray, prompt_N: Sequence[str]) -> np.ndarray:

@@ -11,6 +11,7 @@ from fst_cli.data import jsonl, tensors
 from fst_cli.data.errors import DataError
 from fst_cli.data.records import Rollout
 from fst_cli.data.tensors import Tokens
+from fst_cli.slow.advantages import is_flat
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ def _group_numbers(path: Path, rollouts: Sequence[Rollout]) -> np.ndarray:
 def variance_shares(batch: Batch) -> dict[str, Any]:
     """How many groups carry a signal (PITFALLS 8), and the reward of each prompt."""
     rewards = [batch.rewards_N[batch.group_N == group] for group in range(batch.group_N.max() + 1)]
-    flat = [group for group in rewards if group.std() == 0]
+    flat = [group for group in rewards if is_flat(group)]
     top = batch.rewards_N.max()
     by_prompt: dict[str, list[float]] = {}
     for rollout in batch.rollouts:

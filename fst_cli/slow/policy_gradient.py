@@ -11,7 +11,7 @@ import numpy as np
 from fst_cli.policy.logprobs import TokenSequence, completion_logprobs, micro_batches, within
 from fst_cli.policy.model import Policy
 from fst_cli.policy.reference import reference_model
-from fst_cli.slow.advantages import advantages
+from fst_cli.slow.advantages import advantages, is_flat
 from fst_cli.slow.distributed import shard
 from fst_cli.slow.groups import Batch
 from fst_cli.slow.losses import KL_ESTIMATORS, LOSSES, Tokens, token_weights, truncated_importance
@@ -29,7 +29,7 @@ class PolicyGradient:
         self.kl_of_rewards: float | None = None  # mean per token, where the penalty goes into the rewards
         keep_N = np.ones(len(batch.rollouts), dtype=bool)
         if settings.zero_variance == "drop":
-            keep_N = np.array([batch.rewards_N[batch.group_N == group].std() > 0 for group in batch.group_N])
+            keep_N = np.array([not is_flat(batch.rewards_N[batch.group_N == group]) for group in batch.group_N])
         self.rows = np.flatnonzero(keep_N).tolist()
         self.sequences = [
             TokenSequence(batch.tokens[row].prompt_ids, batch.tokens[row].completion_ids) for row in self.rows

@@ -114,13 +114,13 @@ def _objective(
 
 def _save(policy: Policy, target: Path, world: World) -> None:
     """Write the trained weights, the same files whatever the number of processes."""
-    state = None
+    state: dict[str, Any] | None = None
     if world.size > 1:
         state = {}
-        for name, value in policy.model.state_dict().items():
-            gathered = whole(value)  # by all processes together
-            if world.is_main:
-                state[name] = gathered.cpu()
+        for name, parameter in policy.model.named_parameters():  # which names a shared one once
+            if parameter.requires_grad:
+                gathered = whole(parameter.detach())  # by all processes together
+                state |= {name: gathered.cpu()} if world.is_main else {}
     if world.is_main:
         save_weights(policy, target, state)
     world.wait()

@@ -173,7 +173,9 @@ def main() -> None:
         {"ours": ours, "trl": trl}[given.only](given.model, given.settings, given.method)
         return
     for setting in given.settings:
-        children = [Child(which, given.model, "--settings", setting, "--method", given.method) for which in ("ours", "trl")]
+        children = [
+            Child(which, given.model, "--settings", setting, "--method", given.method) for which in ("ours", "trl")
+        ]
         turns = [[child.step() for child in children] for _ in range(given.steps + 1)][1:]
         for child in children:
             child.process.kill()

@@ -46,8 +46,19 @@ def test_trainer_and_sampler_agree(mini, sequences, temperature):
     assert np.abs(logp_N.numpy() - sampled_N).max() < 1e-4
 
 
-def test_micro_batches_hold_every_row_once_and_stay_within_the_limit():
-    lengths = [5, 100, 7, 7, 50, 3, 260]
-    groups = micro_batches(lengths, 200)
+def test_micro_batches_hold_every_row_once_and_stay_within_the_limit(mini):
+    rows = [TokenSequence([1 + i] * length, [2]) for i, length in enumerate([5, 100, 7, 7, 50, 3, 260])]
+    lengths = [len(row.inputs) for row in rows]
+    groups = micro_batches(mini.model, rows, 200)
+    assert sorted(row for group in groups for row in group) == list(range(7))
+    assert all(sum(lengths[row] for row in group) <= 200 or len(group) == 1 for group in groups)
+
+
+def test_padded_micro_batches_count_the_padding(mini, monkeypatch):
+    monkeypatch.setattr(mini.model.config, "_attn_implementation", "sdpa")
+    rows = [TokenSequence([1 + i] * length, [2]) for i, length in enumerate([5, 100, 7, 7, 50, 3, 260])]
+    lengths = [len(row.inputs) for row in rows]
+    groups = micro_batches(mini.model, rows, 200)
     assert sorted(row for group in groups for row in group) == list(range(7))
     assert all(max(lengths[row] for row in group) * len(group) <= 200 or len(group) == 1 for group in groups)
+    assert len(micro_batches(mini.model, rows[:4], 10_000, at_least=2)) >= 2

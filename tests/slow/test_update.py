@@ -1,4 +1,4 @@
-from pathlib import Path
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -7,87 +7,106 @@ import torch
 from fst_cli.data import jsonl, tensors
 from fst_cli.data.errors import DataError, UsageError
 from fst_cli.data.files import sha256
-from fst_cli.data.records import Rollout, Sampling, Score
-from fst_cli.engines.collect import collect, group_slots
-from fst_cli.engines.transformers_engine import TransformersEngine
-from fst_cli.fast.population import make_prompt
+from fst_cli.data.records import Rollout, Sampling
+from fst_cli.policy.logprobs import TokenSequence, completion_logprobs
 from fst_cli.policy.model import load_policy
 from fst_cli.slow.groups import load_batch
+from fst_cli.slow.losses import KL_ESTIMATORS, LOSSES
 from fst_cli.slow.settings import TrainSettings
-from fst_cli.stages.train import state_beside, train_stage
-from fst_cli.tasks import math
-
-SETTINGS = {
-    "method": "lora", "lora_rank": 4, "learning_rate": 1e-2, "warmup_steps": 2, "kl_coefficient": 0.0,
-    "max_grad_norm": 1e9, "micro_tokens": 4096,
-}  # fmt: skip
+from fst_cli.stages.train import train_stage
 
 
-@pytest.fixture(scope="module")
-def written(mini, tmp_path_factory):
-    """Rollouts of the real mini, with rewards by the parity of their length so that groups are mixed."""
-    problems = list(math.problems(math.MathOptions(difficulty=1), "train", 4, 0))
-    slots = group_slots(problems, [make_prompt(math.SEED_PROMPT), make_prompt("")], 4)
-    found = collect(mini, TransformersEngine(mini), slots, Sampling(max_tokens=16), (0,), "")
-    path = tmp_path_factory.mktemp("rollouts") / "rollouts.jsonl"
-    rollouts = [
-        r.model_copy(update={"score": Score(reward=float(i % 3 == 0), success=i % 3 == 0, feedback="")})
-        for i, r in enumerate(found.rollouts)
-    ]
-    tensors.write(tensors.beside(path), found.tokens)
-    jsonl.write(path, rollouts)
-    return path
-
-
-def step(rollouts, out, weights=None, **changes):
-    policy = load_policy("mini", weights)
-    settings = TrainSettings(**SETTINGS | changes)
-    state = state_beside(weights)
-    return train_stage(lambda: policy, rollouts, Path(out), settings=settings, seed=0, state=state), policy
-
-
-def by_hand(path, temperature=1.0):
-    """Loss and gradient of all weights, one rollout at a time, in float64 (PAPER Eq 3 and 4)."""
+def by_hand(path, settings, temperature=1.0):
+    """Loss and gradient of all weights, one rollout at a time, in float64, by the settings' equations."""
     policy = load_policy("mini")
     model = policy.model.double().requires_grad_(True)
     rollouts, rows = list(jsonl.read(path, Rollout)), tensors.read(tensors.beside(path))
-    groups: dict = {}
-    for rollout, row in zip(rollouts, rows, strict=True):
-        groups.setdefault(rollout.problem_id, []).append((rollout.score.reward, row))
+    logps, rewards = [], np.array([rollout.score.reward for rollout in rollouts])
+    for row in rows:
+        ids = torch.tensor([row.prompt_ids + row.completion_ids])
+        logp_TV = torch.log_softmax(model(input_ids=ids).logits[0] / temperature, -1)[len(row.prompt_ids) - 1 : -1]
+        logps.append(logp_TV.gather(1, torch.tensor(row.completion_ids)[:, None])[:, 0])
+    groups = [[j for j, r in enumerate(rollouts) if r.problem_id == rollout.problem_id] for rollout in rollouts]
+    lengths = [len(row.completion_ids) for row in rows]
+    low, high = settings.clip_interval or (None, None)
     loss = torch.zeros((), dtype=torch.float64)
-    for members in groups.values():
-        rewards = np.array([reward for reward, _ in members])
-        total = sum(len(row.completion_ids) for _, row in members)
-        for reward, row in members:
-            advantage = (reward - rewards.mean()) / (rewards.std() + 1e-6)
-            ids = torch.tensor([row.prompt_ids + row.completion_ids])
-            logp_TV = torch.log_softmax(model(input_ids=ids).logits[0] / temperature, -1)[len(row.prompt_ids) - 1 : -1]
-            logp_T = logp_TV.gather(1, torch.tensor(row.completion_ids)[:, None])[:, 0]
-            ratio_T = (logp_T.detach() - torch.tensor(row.logprobs).double()).exp().clamp(0, 4)
-            loss = loss - (ratio_T * advantage * logp_T).sum() / total / len(groups)
+    for i, (logp_T, row, group) in enumerate(zip(logps, rows, groups, strict=True)):
+        advantage = rewards[i] - rewards[group].mean()
+        if settings.advantage_norm == "group-std":
+            advantage /= rewards[group].std() + 1e-6
+        sampled_T = torch.tensor(row.logprobs).double()
+        old_T = logp_T.detach() if settings.tis else sampled_T
+        ratio_T = (logp_T - old_T).exp()
+        if settings.loss == "gspo":
+            ratio_T = (logp_T - old_T).mean().exp().expand(lengths[i])
+        if settings.loss == "cispo":
+            loss_T = -ratio_T.detach().clamp(low, high) * advantage * logp_T
+        elif settings.loss == "reinforce":
+            loss_T = -advantage * logp_T
+        else:
+            loss_T = -torch.min(ratio_T * advantage, ratio_T.clamp(low, high) * advantage)
+        if settings.tis:
+            loss_T = loss_T * (logp_T.detach() - sampled_T).exp().clamp(max=settings.tis)
+        weight = {
+            "problem": 1 / (4 * sum(lengths[j] for j in group)),
+            "token": 1 / sum(lengths),
+            "sequence": 1 / (len(rows) * lengths[i]),
+            "constant": 1 / (len(rows) * rollouts[i].sampling.max_tokens),
+        }[settings.aggregation]
+        loss = loss + weight * loss_T.sum()
     loss.backward()
     return loss.item(), torch.sqrt(sum((p.grad**2).sum() for p in model.parameters())).item()
 
 
+@pytest.mark.parametrize("tis", [None, 1.5])
+@pytest.mark.parametrize("loss", list(LOSSES))
+def test_every_loss_and_its_gradient_equal_a_float64_computation(step, off_policy, tmp_path, loss, tis):
+    if loss == "cispo" and tis:
+        pytest.skip("cispo with tis is refused: tests/slow/test_settings.py")
+    metrics, _ = step(off_policy, tmp_path, method="full", loss=loss, tis=tis)
+    expected, norm = by_hand(off_policy, TrainSettings(loss=loss, tis=tis))
+    assert metrics["loss"] == pytest.approx(expected, abs=1e-5)
+    assert metrics["grad_norm"] == pytest.approx(norm, rel=1e-4) and norm > 0
+
+
+@pytest.fixture(scope="module")
+def off_policy(written, tmp_path_factory):
+    """Rollouts whose recorded log-probabilities are off, as if older weights had sampled them."""
+    target = tmp_path_factory.mktemp("off-policy") / "rollouts.jsonl"
+    rng = np.random.default_rng(0)
+    rows = tensors.read(tensors.beside(written))
+    moved = [replace(row, logprobs=(row.logprobs + 0.5 * rng.standard_normal(len(row.logprobs))).astype(np.float32)) for row in rows]  # fmt: skip
+    tensors.write(tensors.beside(target), moved)
+    jsonl.write(target, list(jsonl.read(written, Rollout)))
+    return target
+
+
+def test_off_policy_the_mismatch_and_the_share_clipped_are_reported(step, off_policy, tmp_path):
+    metrics, _ = step(off_policy, tmp_path, loss="grpo")
+    ratios = metrics["ratio_quantiles"]
+    assert ratios[0] < 0.8 and ratios[-1] > 1.2 and 0.3 < metrics["clipped_share"] < 0.9
+    assert metrics["mismatch_kl"] == pytest.approx(0.14, abs=0.07)  # E[exp(x) - 1 - x], x ~ N(0, 1/4)
+
+
 @pytest.mark.parametrize("micro_tokens", [1, 700, 100_000])
-def test_loss_and_gradient_equal_a_float64_computation_whatever_the_micro_batches(written, tmp_path, micro_tokens):
+def test_loss_and_gradient_equal_a_float64_computation_whatever_the_micro_batches(
+    step, written, tmp_path, micro_tokens
+):
     metrics, _ = step(written, tmp_path, method="full", micro_tokens=micro_tokens)
-    loss, norm = by_hand(written)
+    loss, norm = by_hand(written, TrainSettings())
     assert metrics["loss"] == pytest.approx(loss, abs=1e-5)
     assert metrics["grad_norm"] == pytest.approx(norm, rel=1e-4) and norm > 0
 
 
-def test_on_policy_the_ratio_is_one_and_is_reported(written, tmp_path):
+def test_on_policy_the_ratio_is_one_and_is_reported(step, written, tmp_path):
     metrics, _ = step(written, tmp_path)
     assert metrics["ratio_quantiles"] == pytest.approx([1.0] * 5, abs=1e-4)
     assert metrics["mismatch_kl"] == pytest.approx(0, abs=1e-7) and metrics["clipped_share"] == 0
     assert metrics["clip_interval"] == [0.0, 4.0] and metrics["groups"] == 4
 
 
-def test_a_step_raises_the_probability_of_what_was_rewarded(written, tmp_path):
+def test_a_step_raises_the_probability_of_what_was_rewarded(step, written, tmp_path):
     _, policy = step(written, tmp_path, warmup_steps=0)
-    from fst_cli.policy.logprobs import TokenSequence, completion_logprobs
-
     change = {0.0: 0.0, 1.0: 0.0}
     for rollout, row in zip(jsonl.read(written, Rollout), tensors.read(tensors.beside(written)), strict=True):
         with torch.no_grad():
@@ -97,10 +116,10 @@ def test_a_step_raises_the_probability_of_what_was_rewarded(written, tmp_path):
 
 
 @pytest.mark.parametrize("method", ["lora", "full"])
-def test_three_steps_equal_two_and_a_fresh_process_for_the_third(written, tmp_path, method):
+def test_three_steps_equal_two_and_a_fresh_process_for_the_third(step, make_settings, written, tmp_path, method):
     """Weights and optimiser state come back from disk byte for byte (PITFALLS 16)."""
     policy = load_policy("mini")
-    settings, state = TrainSettings(**SETTINGS | {"method": method, "kl_coefficient": 1e-3}), None
+    settings, state = make_settings(method=method, kl_coefficient=1e-3), None
     for number in range(3):
         out = tmp_path / "straight" / str(number)
         train_stage(lambda: policy, written, out, settings=settings, seed=0, state=state)
@@ -114,14 +133,14 @@ def test_three_steps_equal_two_and_a_fresh_process_for_the_third(written, tmp_pa
         assert sha256(tmp_path / "straight" / "2" / name) == sha256(tmp_path / "resumed" / "2" / name)
 
 
-def test_the_rate_warms_up_by_the_updates_made(written, tmp_path):
+def test_the_rate_warms_up_by_the_updates_made(step, written, tmp_path):
     first, _ = step(written, tmp_path / "0")
     second, _ = step(written, tmp_path / "1", tmp_path / "0" / "weights")
     assert (first["learning_rate"], second["learning_rate"]) == (0.5e-2, 1e-2)
 
 
 @pytest.mark.parametrize("method", ["lora", "full"])
-def test_the_penalty_is_the_kl_to_the_base_model(written, tmp_path, method):
+def test_the_penalty_is_the_kl_to_the_base_model(step, written, tmp_path, method):
     first, _ = step(written, tmp_path / "0", method=method, kl_coefficient=0.1)
     second, _ = step(written, tmp_path / "1", tmp_path / "0" / "weights", method=method, kl_coefficient=0.1)
     assert first["kl_to_base"] == pytest.approx(0, abs=1e-7) and second["kl_to_base"] > 1e-5
@@ -135,7 +154,7 @@ def with_rewards(path, target, rewards):
     return target
 
 
-def test_zero_variance_groups_are_reported_and_dropping_them_reweights_the_rest(written, tmp_path):
+def test_zero_variance_groups_are_reported_and_dropping_them_reweights_the_rest(step, written, tmp_path):
     path = with_rewards(written, tmp_path / "r.jsonl", [1.0, 0.0, 0.0, 0.0] + [0.0] * 8 + [1.0] * 4)
     kept, _ = step(path, tmp_path / "keep")
     dropped, _ = step(path, tmp_path / "drop", zero_variance="drop")
@@ -145,7 +164,7 @@ def test_zero_variance_groups_are_reported_and_dropping_them_reweights_the_rest(
 
 
 @pytest.mark.parametrize("zero_variance", ["keep", "drop"])
-def test_a_step_without_any_signal_changes_nothing_but_still_counts(written, tmp_path, zero_variance):
+def test_a_step_without_any_signal_changes_nothing_but_still_counts(step, written, tmp_path, zero_variance):
     path = with_rewards(written, tmp_path / "r.jsonl", [0.0] * 16)
     metrics, _ = step(path, tmp_path / "0", zero_variance=zero_variance)
     assert metrics["grad_norm"] == 0 and metrics["update"] == 1
@@ -177,18 +196,70 @@ def test_rollouts_that_can_not_be_trained_on_are_a_data_error(written, tmp_path,
         load_batch(rewrite(written, tmp_path / "r.jsonl", change))
 
 
-def test_optimiser_state_of_other_weights_is_a_data_error(written, tmp_path):
+def test_optimiser_state_of_other_weights_is_a_data_error(step, make_settings, written, tmp_path):
     step(written, tmp_path / "full", method="full")
     step(written, tmp_path / "lora")
     with pytest.raises(DataError, match="not the optimiser state"):
         train_stage(
-            lambda: load_policy("mini", tmp_path / "lora" / "weights"), written, tmp_path / "x", settings=TrainSettings(**SETTINGS),
+            lambda: load_policy("mini", tmp_path / "lora" / "weights"), written, tmp_path / "x", settings=make_settings(),
             seed=0, state=tmp_path / "full" / "optimizer.safetensors",
         )  # fmt: skip
     assert not (tmp_path / "x" / "train.json").exists()
 
 
-def test_full_tuning_of_an_adapter_is_refused(written, tmp_path):
+def test_full_tuning_of_an_adapter_is_refused(step, written, tmp_path):
     step(written, tmp_path / "0")
     with pytest.raises(UsageError):
         step(written, tmp_path / "1", tmp_path / "0" / "weights", method="full")
+
+
+@pytest.mark.parametrize("estimator", ["k1", "k2", "k3"])
+def test_a_penalty_in_the_reward_lowers_it_by_the_rollouts_kl(step, written, tmp_path, estimator):
+    step(written, tmp_path / "0")
+    weights = tmp_path / "0" / "weights"
+    kl = {"kl_coefficient": 10.0, "kl_estimator": estimator, "kl_in": "reward", "advantage_norm": "none"}
+    metrics, _ = step(written, tmp_path / "1", weights, **kl)
+    base = load_policy("mini").model
+    sums, rollouts = [], list(jsonl.read(written, Rollout))
+    for row in tensors.read(tensors.beside(written)):
+        with torch.no_grad():
+            reference_N, _ = completion_logprobs(base, [TokenSequence(row.prompt_ids, row.completion_ids)], 1.0)
+        sums.append(float(KL_ESTIMATORS[estimator](torch.tensor(row.logprobs), reference_N).sum()))
+    changed = with_rewards(
+        written, tmp_path / "r.jsonl", [r.score.reward - 10.0 * kl for r, kl in zip(rollouts, sums, strict=True)]
+    )
+    without, _ = step(changed, tmp_path / "2", weights, advantage_norm="none")
+    assert metrics["grad_norm"] == pytest.approx(without["grad_norm"], rel=1e-3)
+    assert metrics["kl_to_base"] == pytest.approx(sum(sums) / metrics["trained_tokens"], abs=1e-6)
+
+
+def test_checkpointing_changes_the_memory_and_not_the_gradient(step, written, tmp_path):
+    plain, _ = step(written, tmp_path / "plain", method="full")
+    saving, policy = step(written, tmp_path / "saving", method="full", gradient_checkpointing=True)
+    assert saving["grad_norm"] == pytest.approx(plain["grad_norm"], rel=1e-5)
+    layers = policy.model.get_decoder().layers
+    assert all(layer.training and not layer.mlp.training for layer in layers)
+
+
+def test_bfloat16_computes_near_the_float32_gradient_and_keeps_float32_weights(step, written, tmp_path):
+    exact, _ = step(written, tmp_path / "32", method="full", learning_rate=1e-6)
+    narrow, policy = step(written, tmp_path / "16", method="full", learning_rate=1e-6, dtype="bfloat16")
+    assert (
+        narrow["grad_norm"] == pytest.approx(exact["grad_norm"], rel=0.05) and narrow["grad_norm"] != exact["grad_norm"]
+    )
+    before = dict(load_policy("mini").model.named_parameters())
+    moved = [not torch.equal(p, before[name]) for name, p in policy.model.named_parameters()]
+    assert all(moved) and all(p.dtype == torch.float32 for p in policy.model.parameters())
+
+
+def test_float32_logits_bring_bfloat16_nearer_to_the_sampler(step, written, tmp_path):
+    kls = [
+        step(written, tmp_path / str(f), dtype="bfloat16", float32_logits=f)[0]["mismatch_kl"] for f in (True, False)
+    ]
+    assert 0 < kls[0] < kls[1]
+
+
+def test_the_micro_batches_are_chosen_by_the_machine_and_told(step, written, tmp_path, capfd):
+    metrics, _ = step(written, tmp_path, micro_tokens=0)
+    assert metrics["micro_tokens"] == 8192 and metrics["micro_batches"] == 1
+    assert "1 micro-batches of at most 8192 tokens" in capfd.readouterr().err
