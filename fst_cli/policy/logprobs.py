@@ -137,6 +137,15 @@ def micro_batches(
     return groups
 
 
+def computed_tokens(model: Any, sequences: Sequence[TokenSequence]) -> int:
+    """Tokens that `model` computes for a micro-batch: each shared prefix once, or with the padding."""
+    from fst_cli.policy import tree_attention
+
+    if tree_attention.enabled(causal(model)):
+        return len(prefix_tree([sequence.inputs for sequence in sequences]))
+    return len(sequences) * max(len(sequence.inputs) for sequence in sequences)
+
+
 def within(model: Any, function: Callable[[], Any]) -> Any:
     """Call `function`, which uses parts of `model`, as one forward pass of a sharded model (FSDP2)."""
     return model.fst_within(function) if hasattr(model, "fst_within") else function()

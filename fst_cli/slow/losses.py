@@ -24,30 +24,40 @@ class Tokens:
     rollout_N: Any
 
 
-def cispo(tokens: Tokens, clip: Interval) -> Any:
-    """CISPO: -sg(clamp(ρ, low, high)) · A · log π (MiniMax-M1; PAPER Eq 4, ScaleRL).
-
-    With ρ to the sampler, the clamp is the truncated importance sampling.
-    """
-    ratio_N = (tokens.logp_N.detach() - tokens.old_N).exp().clamp(*clip)
-    return -ratio_N * tokens.advantages_N * tokens.logp_N
+def token_ratio(tokens: Tokens) -> Any:
+    """ρ of each token, [N]."""
+    return (tokens.logp_N - tokens.old_N).exp()
 
 
-def ppo_clip(tokens: Tokens, clip: Interval) -> Any:
-    """PPO's clipped surrogate: -min(ρ·A, clamp(ρ, low, high)·A) (GRPO; DAPO with a higher upper end; Dr. GRPO)."""
-    ratio_N = (tokens.logp_N - tokens.old_N).exp()
-    return -(ratio_N * tokens.advantages_N).minimum(ratio_N.clamp(*clip) * tokens.advantages_N)
-
-
-def gspo(tokens: Tokens, clip: Interval) -> Any:
-    """GSPO: the clipped surrogate with one ratio a sequence, s = exp(mean_t log ρ_t) (Zheng et al. 2025)."""
+def sequence_ratio(tokens: Tokens) -> Any:
+    """s = exp(mean_t log ρ_t) of each token's rollout, [N]."""
     import torch
 
     log_ratio_N = tokens.logp_N - tokens.old_N
     count = int(tokens.rollout_N.max()) + 1
     sums_R = log_ratio_N.new_zeros(count).index_add(0, tokens.rollout_N, log_ratio_N)
     lengths_R = torch.bincount(tokens.rollout_N, minlength=count)
-    ratio_N = (sums_R / lengths_R).exp()[tokens.rollout_N]
+    return (sums_R / lengths_R).exp()[tokens.rollout_N]
+
+
+def cispo(tokens: Tokens, clip: Interval) -> Any:
+    """CISPO: -sg(clamp(ρ, low, high)) · A · log π (MiniMax-M1; PAPER Eq 4, ScaleRL).
+
+    With ρ to the sampler, the clamp is the truncated importance sampling.
+    """
+    ratio_N = token_ratio(tokens).detach().clamp(*clip)
+    return -ratio_N * tokens.advantages_N * tokens.logp_N
+
+
+def ppo_clip(tokens: Tokens, clip: Interval) -> Any:
+    """PPO's clipped surrogate: -min(ρ·A, clamp(ρ, low, high)·A) (GRPO; DAPO with a higher upper end; Dr. GRPO)."""
+    ratio_N = token_ratio(tokens)
+    return -(ratio_N * tokens.advantages_N).minimum(ratio_N.clamp(*clip) * tokens.advantages_N)
+
+
+def gspo(tokens: Tokens, clip: Interval) -> Any:
+    """GSPO: the clipped surrogate with one ratio a sequence, s = exp(mean_t log ρ_t) (Zheng et al. 2025)."""
+    ratio_N = sequence_ratio(tokens)
     return -(ratio_N * tokens.advantages_N).minimum(ratio_N.clamp(*clip) * tokens.advantages_N)
 
 
@@ -70,10 +80,11 @@ class Loss:
     aggregation: Aggregation
     advantage_norm: Literal["group-std", "none"]
     tis: float = 0.0
+    ratio: Callable[[Tokens], Any] = token_ratio
 
     def defaults(self) -> dict[str, Any]:
         """Its settings by name."""
-        return {name: value for name, value in vars(self).items() if name != "function"}
+        return {name: value for name, value in vars(self).items() if name not in ("function", "ratio")}
 
 
 LOSSES: dict[str, Loss] = {
@@ -81,7 +92,7 @@ LOSSES: dict[str, Loss] = {
     "grpo": Loss(ppo_clip, (0.8, 1.2), "sequence", "group-std"),
     "dapo": Loss(ppo_clip, (0.8, 1.28), "token", "group-std"),
     "dr-grpo": Loss(ppo_clip, (0.8, 1.2), "constant", "none"),
-    "gspo": Loss(gspo, (1 - 3e-4, 1 + 4e-4), "sequence", "group-std"),
+    "gspo": Loss(gspo, (1 - 3e-4, 1 + 4e-4), "sequence", "group-std", ratio=sequence_ratio),
     "reinforce": Loss(reinforce, None, "problem", "group-std", tis=2.0),
 }
 

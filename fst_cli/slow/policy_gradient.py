@@ -19,6 +19,10 @@ from fst_cli.slow.objective import Part, array, per_token
 from fst_cli.slow.settings import TrainSettings
 from fst_cli.slow.update import Compute
 
+# Nats per token; quantiles 0, 1, 50, 99, 100 % of trainer to sampler; KL(sampler ‖ trainer) on its tokens, k3 form;
+# shares of tokens outside the clip interval, and with an importance weight cut at `tis`.
+_TOKEN_FIGURES = ("entropy", "ratio_quantiles", "mismatch_kl", "clipped_share", "truncated_share")
+
 
 class PolicyGradient:
     """Objective over the rollouts of a batch; with zero variance dropped, over those of mixed groups."""
@@ -36,7 +40,7 @@ class PolicyGradient:
         ]
         self.behaviour = [batch.tokens[row].logprobs for row in self.rows]
         rewards_N = batch.rewards_N
-        if settings.kl_coefficient and settings.kl_in == "reward":
+        if settings.kl_coefficient and settings.kl_in == "reward" and self.rows:
             rewards_N = rewards_N.copy()
             rewards_N[self.rows] -= settings.kl_coefficient * self._kl_of_rollouts(compute)
         prompts = [rollout.prompt_id for rollout in batch.rollouts]
@@ -63,15 +67,22 @@ class PolicyGradient:
         )
         rollout_N = per_token(list(range(len(rows))), sequences, logp_N).long()
         old_N = logp_N.detach() if settings.tis else behaviour_N
-        loss_N = LOSSES[settings.loss].function(Tokens(logp_N, old_N, advantages_N, rollout_N), settings.clip_interval)
+        loss, values = LOSSES[settings.loss], Tokens(logp_N, old_N, advantages_N, rollout_N)
+        loss_N = loss.function(values, settings.clip_interval)
+        tokens = {"difference": logp_N - behaviour_N, "entropy": entropy_N}
+        if settings.clip_interval:
+            low, high = settings.clip_interval
+            ratio_N = loss.ratio(values).detach()
+            tokens["clipped"] = (ratio_N < low) | (ratio_N > high)
         if settings.tis:
-            loss_N = loss_N * truncated_importance(logp_N, behaviour_N, settings.tis)
-        loss, sums = (weights_N * loss_N).sum(), {}
+            weight_N = truncated_importance(logp_N, behaviour_N, settings.tis)
+            tokens["truncated"] = weight_N == settings.tis
+            loss_N = loss_N * weight_N
+        total, sums = (weights_N * loss_N).sum(), {}
         if reference_N is not None:
             kl = (weights_N * KL_ESTIMATORS[settings.kl_estimator](logp_N, reference_N)).sum()
-            loss, sums["kl"] = loss + settings.kl_coefficient * kl, float(kl.detach())
-        tokens = {"difference": logp_N - behaviour_N, "entropy": entropy_N}
-        return Part(loss, sums, {name: array(values) for name, values in tokens.items()})
+            total, sums["kl"] = total + settings.kl_coefficient * kl, float(kl.detach())
+        return Part(total, sums, {name: array(values) for name, values in tokens.items()})
 
     def figures(self, sums: dict[str, float], tokens: dict[str, np.ndarray]) -> dict[str, Any]:
         """Entropy, the penalty, and how far trainer and sampler are apart: ratio quantiles, share clipped, KL."""
@@ -81,17 +92,16 @@ class PolicyGradient:
             "kl_to_base": sums.get("kl", self.kl_of_rewards),
         }
         if not tokens:
-            return {**found, "entropy": None, "ratio_quantiles": None, "clipped_share": None, "mismatch_kl": None}
+            return found | dict.fromkeys(_TOKEN_FIGURES)
         ratio = np.exp(tokens["difference"])
-        low, high = settings.clip_interval or (0.0, settings.tis or np.inf)
-        return {
-            **found,
-            "entropy": float(tokens["entropy"].mean()),
-            "ratio_quantiles": [float(q) for q in np.quantile(ratio, [0, 0.01, 0.5, 0.99, 1])],
-            "clipped_share": float(((ratio < low) | (ratio > high)).mean()),
-            # KL(sampler ‖ trainer) on the sampler's tokens, k3 form
-            "mismatch_kl": float((ratio - 1 - tokens["difference"]).mean()),
-        }
+        values = (
+            float(tokens["entropy"].mean()),
+            [float(q) for q in np.quantile(ratio, [0, 0.01, 0.5, 0.99, 1])],
+            float((ratio - 1 - tokens["difference"]).mean()),
+            float(tokens["clipped"].mean()) if "clipped" in tokens else None,
+            float(tokens["truncated"].mean()) if "truncated" in tokens else None,
+        )
+        return found | dict(zip(_TOKEN_FIGURES, values, strict=True))
 
     def _kl_of_rollouts(self, compute: Compute) -> np.ndarray:
         """Σ_t of the KL estimate of each rollout, from the sampler's log-probabilities; shared by all processes."""

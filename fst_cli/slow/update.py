@@ -10,7 +10,7 @@ import numpy as np
 
 from fst_cli.console import progress, say
 from fst_cli.data.errors import RunError
-from fst_cli.policy.logprobs import decoder, micro_batches
+from fst_cli.policy.logprobs import computed_tokens, decoder, micro_batches
 from fst_cli.policy.model import Policy
 from fst_cli.slow import memory
 from fst_cli.slow.distributed import World, shard, whole
@@ -78,6 +78,8 @@ def update(
             parameter.grad = torch.zeros_like(parameter)
     optimizer.step()
     optimizer.zero_grad()
+    policy.model.eval()  # ends the checkpointing of layers, which would keep the sampler from caching
+    seconds = time.perf_counter() - started
     return optimizer, {
         "update": updates + 1,
         "learning_rate": optimizer.param_groups[0]["lr"],
@@ -85,7 +87,8 @@ def update(
         **figures,
         "method": settings.method,
         "processes": world.size,
-        "seconds": round(time.perf_counter() - started, 3),
+        "seconds": round(seconds, 3),
+        "tokens_per_second": round(figures["tokens"] / seconds, 1),
         "peak_memory_bytes": max(world.gather([memory.peak_memory()])),
     }
 
@@ -94,7 +97,12 @@ def _accumulate(policy: Policy, objective: Objective, compute: Compute) -> dict[
     """Gradients of the whole batch's loss, over all processes, and the figures of its tokens."""
     world = compute.world
     batches = micro_batches(policy.model, objective.sequences, compute.micro_tokens, world.size)
-    say(f"{len(batches)} micro-batches of at most {compute.micro_tokens} tokens{_on(world)}")
+    total = sum(len(sequence.inputs) for sequence in objective.sequences)
+    computed = sum(computed_tokens(policy.model, [objective.sequences[row] for row in rows]) for rows in batches)
+    say(
+        f"{len(batches)} micro-batches of at most {compute.micro_tokens} tokens{_on(world)}: {total} tokens, "
+        f"{computed} computed"
+    )
     found: list[Part] = []
     losses: list[float] = []
     mine = world.share(batches, [])
@@ -112,6 +120,8 @@ def _accumulate(policy: Policy, objective: Objective, compute: Compute) -> dict[
     return {
         "loss": sum(world.gather(losses)),
         **objective.figures(sums, tokens),
+        "tokens": total,
+        "computed_tokens": computed,
         "micro_batches": len(batches),
         "micro_tokens": compute.micro_tokens,
     }

@@ -66,3 +66,21 @@ def test_a_step_can_be_made_by_hand(fst, problems, tmp_path):
 def test_rollouts_cut_at_the_limit_are_warned_of(fst, problems):
     done = fst("rollout", "problems.jsonl", "--group-size", "2", "--max-tokens", "2", "-o", "r.jsonl")
     assert "warning: 100% of the completions were cut at 2 tokens" in done.stderr
+
+
+def test_prompts_can_be_distilled_by_hand(fst, problems, tmp_path):
+    for command in (
+        ["seed-prompt", "--instruction", "", "-o", "none.jsonl"],
+        ["seed-prompt", "--task", "math", "-o", "prompts.jsonl"],
+        ["rollout", "problems.jsonl", "--prompts", "none.jsonl", "--max-tokens", "16", "-o", "s/rollouts.jsonl"],
+        ["train-step", "s/rollouts.jsonl", "--loss", "distill", "--problems", "problems.jsonl", "--prompts",
+         "prompts.jsonl", "-o", "s"],
+        ["train-step", "s/rollouts.jsonl", "--loss", "distill", "--problems", "problems.jsonl", "--prompts",
+         "prompts.jsonl", "--weights", "s/weights", "--teacher-weights", "s/weights", "-o", "t"],
+    ):  # fmt: skip
+        done = fst(*command)
+        assert done.returncode == 0, (command, done.stderr)
+    first, second = (read_json(tmp_path / step / "train.json") for step in "st")
+    assert 0 < second["kl_to_teacher"] < first["kl_to_teacher"]
+    stage = read_json(tmp_path / "t/train.stage.json")
+    assert set(stage["inputs"]) == {"rollouts", "optimizer", "weights", "problems", "prompts", "teacher"}

@@ -154,3 +154,22 @@ def test_full_tuning_of_a_star_graph_run_works_too(tmp_path):
     code, _, err = finish(start("full", "--task=stargraph", "--set=task_options.n=30", *options, cwd=tmp_path))
     assert code == 0, err
     assert (tmp_path / "full/cycle-000/step-01/weights/model.safetensors").exists()
+
+
+def test_the_slow_half_can_distill_the_prompts(tmp_path):
+    options = [*SMALL, "--cycles=1", "--set=slow.loss=distill"]
+    code, _, err = finish(start("run", "--task=math", *options, cwd=tmp_path))
+    assert code == 0, err
+    step = tmp_path / "run/cycle-000/step-01"
+    assert read_json(step / "train.json")["kl_to_teacher"] > 0
+    rollouts = [json.loads(line) for line in (step / "rollouts.jsonl").read_text().splitlines()]
+    promptless = json.loads((tmp_path / "run/promptless.jsonl").read_text())
+    assert {row["prompt_id"] for row in rollouts} == {promptless["id"]} and promptless["instruction"] == ""
+    code, _, err = finish(start("run", "--resume", cwd=tmp_path))
+    assert code == 0 and "train-step" not in err
+
+
+def test_several_processes_are_for_single_stages(tmp_path, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    code, _, err = finish(start("run", "--task=math", cwd=tmp_path))
+    assert code == 2 and "torchrun is for its train-step stage" in err

@@ -12,6 +12,8 @@ from fst_cli.data.files import read_json
 from fst_cli.data.records import Rollout
 from fst_cli.slow.distributed import World
 
+pytestmark = pytest.mark.slow  # each step starts processes of its own
+
 
 def train(processes, rollouts, out, *options):
     """`fst train-step`, under torchrun where there are several processes; its metrics."""
