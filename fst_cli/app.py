@@ -15,6 +15,7 @@ from fst_cli.commands import (
     gen_stargraph,
     generate,
     kl,
+    prompts,
     rollout,
     schema,
     seed_prompt,
@@ -48,6 +49,7 @@ _COMMANDS: list[tuple[str, Callable[..., None]]] = [
 ]
 for _name, _command in _COMMANDS:
     app.command(_name)(_command)
+app.add_typer(prompts.prompts, name="prompts")
 
 
 def _version(wanted: bool) -> None:

@@ -19,6 +19,9 @@ def cycle(
     seed: Annotated[int | None, typer.Option(min=0, help="Seed of every draw.")] = None,
     no_fast: Annotated[bool, typer.Option("--no-fast", help="RL only: the prompt stays the seed prompt.")] = False,
     no_slow: Annotated[bool, typer.Option("--no-slow", help="GEPA only: the weights stay the base model's.")] = False,
+    reuse_rollouts: Annotated[
+        bool, typer.Option("--reuse-rollouts", help="RL claims matching rollouts of the evolution.")
+    ] = False,
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="Any key of config.toml, as slow.learning_rate=1e-3.")
     ] = None,
@@ -47,6 +50,7 @@ def cycle(
         "seed": seed,
         "fast.enabled": False if no_fast else None,
         "slow.enabled": False if no_slow else None,
+        "fast.reuse_rollouts": True if reuse_rollouts else None,
         **parse_settings(set_ or []),
     }
     given = {name: value for name, value in given.items() if value is not None}

@@ -1,5 +1,6 @@
 """`fst rollout`: sample and score completions."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -40,6 +41,10 @@ def rollout(
     cycle: Cycle = 0,
     step: Step = 0,
     limit: Limit = None,
+    reuse: Annotated[
+        Path | None,
+        typer.Option(help="An evolution's evaluations.jsonl: its rollouts are claimed before any is sampled."),
+    ] = None,
 ) -> None:
     """Sample completions and score them.
 
@@ -66,4 +71,5 @@ def rollout(
         step=step,
         max_batch=max_batch,
         limit=limit,
+        reuse=reuse,
     )

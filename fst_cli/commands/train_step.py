@@ -70,39 +70,35 @@ def train_step(
     """
     from functools import partial
 
-    from pydantic import ValidationError
-
-    from fst_cli.data.errors import UsageError, bad_settings
+    from fst_cli.data.errors import UsageError
     from fst_cli.policy.model import load_policy
     from fst_cli.slow.distributed import processes
     from fst_cli.slow.settings import TrainSettings
+    from fst_cli.stages.inputs import from_options
     from fst_cli.stages.train import Teacher, state_beside, train_stage
 
-    given = {
-        "method": method,
-        "lora_rank": lora_rank,
-        "learning_rate": learning_rate,
-        "warmup_steps": warmup_steps,
-        "max_grad_norm": max_grad_norm,
-        "loss": loss,
-        "clip_interval": clip_interval,
-        "aggregation": aggregation,
-        "baseline": baseline,
-        "advantage_norm": advantage_norm,
-        "tis": tis,
-        "zero_variance": zero_variance,
-        "kl_coefficient": kl_coefficient,
-        "kl_estimator": kl_estimator,
-        "kl_in": kl_in,
-        "micro_tokens": micro_tokens,
-        "gradient_checkpointing": gradient_checkpointing,
-        "dtype": dtype,
-        "float32_logits": float32_logits,
-    }
-    try:
-        settings = TrainSettings.model_validate(given)
-    except ValidationError as error:
-        raise bad_settings(error, list(given), as_options=True) from None
+    settings = from_options(
+        TrainSettings,
+        method=method,
+        lora_rank=lora_rank,
+        learning_rate=learning_rate,
+        warmup_steps=warmup_steps,
+        max_grad_norm=max_grad_norm,
+        loss=loss,
+        clip_interval=clip_interval,
+        aggregation=aggregation,
+        baseline=baseline,
+        advantage_norm=advantage_norm,
+        tis=tis,
+        zero_variance=zero_variance,
+        kl_coefficient=kl_coefficient,
+        kl_estimator=kl_estimator,
+        kl_in=kl_in,
+        micro_tokens=micro_tokens,
+        gradient_checkpointing=gradient_checkpointing,
+        dtype=dtype,
+        float32_logits=float32_logits,
+    )
     teacher = None
     if loss == "distill":
         if problems is None or prompts is None:

@@ -5,29 +5,22 @@ Unknown keys are errors that name the nearest known one (PITFALLS 29). Names fol
 
 import tomllib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import Field, ValidationError, model_validator
 
 from fst_cli.data.errors import DataError, UsageError, bad_settings
 from fst_cli.data.files import atomic_file
 from fst_cli.data.records import Record, Sampling
+from fst_cli.fast.settings import EvolveSettings, ReflectorSettings
 from fst_cli.slow.settings import TrainSettings
 
 
-class FastConfig(Record):
+class FastConfig(EvolveSettings, ReflectorSettings):
     """Φ: the evolution of the prompts."""
 
     enabled: bool = True
-    k: int = Field(default=4, ge=1, description="size of the population")
-    budget: int = Field(default=960, ge=1, description="metric calls a cycle")
-    anchor: int = Field(default=192, ge=1, description="anchor problems, the first of the cycle's")
-    minibatch: int = Field(default=3, ge=1, description="problems a proposal reflects on")
-    reflector: str = Field(default="heuristic", description="heuristic | local | openai:MODEL")
-    reflector_base_url: str | None = None
-    evolve: Literal["instruction", "examples", "both"] = "both"
-    max_examples: int = Field(default=2, ge=0)
-    max_instruction_tokens: int = Field(default=2048, ge=1)
+    reuse_rollouts: bool = Field(default=False, description="RL claims matching rollouts of the evolution")
 
 
 class SlowConfig(TrainSettings):

@@ -16,8 +16,8 @@ from fst_cli.cycle.manifest import write_manifest, write_metrics
 from fst_cli.data import jsonl
 from fst_cli.data.files import is_complete, is_up_to_date, read_json, stage_path
 from fst_cli.data.records import Problem, Prompt
-from fst_cli.fast.evolve import EvolveSettings
 from fst_cli.fast.population import seed_population
+from fst_cli.fast.settings import EvolveSettings
 from fst_cli.policy.model import Policy, load_policy
 from fst_cli.slow.settings import TrainSettings
 from fst_cli.stages.evaluate import Cell, eval_stage
@@ -126,29 +126,20 @@ def _one_cycle(run: Run, number: int, prompts: Path) -> Path:
 
 
 def _evolve(run: Run, number: int, lookahead: Path, carried: Path, prompts: Path) -> None:
-    fast = run.config.fast
-    settings = EvolveSettings(
-        k=fast.k,
-        budget=fast.budget,
-        anchor=fast.anchor,
-        minibatch=fast.minibatch,
-        evolve=fast.evolve,
-        max_examples=fast.max_examples,
-        max_instruction_tokens=fast.max_instruction_tokens,
-        sampling=run.config.sampling,
-        seed=run.config.seed,
-        cycle=number,
-    )
-    reflector = make_reflector(fast.reflector, fast.reflector_base_url, run.config.model)
+    config, fast = run.config, run.config.fast
     evolve_stage(
         run.policy,
         lookahead,
         carried,
         prompts,
-        settings=settings,
-        reflector=reflector,
-        max_batch=run.config.max_batch,
+        settings=EvolveSettings(**fast.model_dump(include=set(EvolveSettings.model_fields))),
+        sampling=config.sampling,
+        seed=config.seed,
+        cycle=number,
+        reflector=make_reflector(fast, fast.recipe, config.model),
+        max_batch=config.max_batch,
         evidence=prompts.parent / "evolve",
+        spend_limit=fast.spend_limit,
     )
 
 
@@ -163,10 +154,12 @@ def _one_step(run: Run, number: int, step: int, prompts: Path) -> None:
     rolled = run.folder / "promptless.jsonl" if distilling else prompts  # a student sees the problem alone
     if not rolled.exists():
         jsonl.write(rolled, seed_population(""))
+    evaluations = prompts.parent / "evolve" / "evaluations.jsonl"
+    reuse = evaluations if config.fast.enabled and config.fast.reuse_rollouts else None
     run.stage(
         f"cycle {number} step {step}: rollout",
         rollouts,
-        [problems, rolled, before],
+        [problems, rolled, before, reuse],
         lambda: rollout_stage(
             run.policy,
             problems,
@@ -178,6 +171,7 @@ def _one_step(run: Run, number: int, step: int, prompts: Path) -> None:
             cycle=number,
             step=step,
             max_batch=config.max_batch,
+            reuse=reuse,
         ),
     )
     settings = TrainSettings(**slow.model_dump(include=set(TrainSettings.model_fields)))

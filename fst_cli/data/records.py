@@ -103,6 +103,7 @@ class Rollout(Record):
     policy: str = Field(description="hash of the weights that sampled it")
     template: str = Field(description="hash of the chat template that rendered it")
     sampling: Sampling
+    reused: bool = Field(default=False, description="kept from an evolution's scoring instead of sampled anew")
     row: int | None = Field(default=None, description="row in the safetensors file; null where arrays were not kept")
 
 
@@ -140,10 +141,15 @@ class Proposal(Record):
     edit: str
     instruction: str | None = Field(description="null where the reply could not be parsed")
     examples: list[Example] = Field(default_factory=list)
-    outcome: Literal["accepted", "rejected", "duplicate", "failed"]
+    outcome: Literal["accepted", "rejected", "duplicate", "failed"] = Field(
+        description="failed: no usable prompt; duplicate: known already; rejected: not better on the minibatch"
+    )
     parent_reward: float | None = Field(default=None, description="sum over the minibatch")
     child_reward: float | None = None
     transcript: str = Field(default="", description="the reflector's whole input and output, where it has one")
+    input_tokens: int = Field(default=0, description="read by the reflector")
+    output_tokens: int = Field(default=0, description="written by the reflector")
+    cost: float = Field(default=0.0, description="of the reflection, at the given prices")
 
 
 SCHEMAS: dict[str, type[Record]] = {

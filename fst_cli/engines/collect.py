@@ -46,9 +46,12 @@ class Collected:
     def figures(self) -> dict[str, Any]:
         """Summary figures, flat."""
         rewards = [rollout.score.reward for rollout in self.rollouts]
-        generated = sum(rollout.completion_tokens for rollout in self.rollouts)
+        generated = sum(rollout.completion_tokens for rollout in self.rollouts if not rollout.reused)
+        reused = sum(rollout.reused for rollout in self.rollouts)
         return {
             "rollouts": len(self.rollouts),
+            "reused": reused,
+            "reused_share": reused / len(self.rollouts),
             "reward_mean": float(np.mean(rewards)),
             "success_share": float(np.mean([rollout.score.success for rollout in self.rollouts])),
             "truncated_share": float(np.mean([rollout.finish_reason == "length" for rollout in self.rollouts])),

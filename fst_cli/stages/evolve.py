@@ -6,18 +6,25 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from fst_cli import __version__
 from fst_cli.console import say
 from fst_cli.data import jsonl
 from fst_cli.data.errors import UsageError
-from fst_cli.data.files import atomic_folder, stage
+from fst_cli.data.files import atomic_folder, sha256, stage
+from fst_cli.data.records import Sampling
 from fst_cli.engines.registry import make_engine
-from fst_cli.fast.evolve import EvolveSettings, check_budget, evolve
+from fst_cli.engines.reuse import load_kept
+from fst_cli.fast.budget import check_budget
+from fst_cli.fast.evolve import Carried, evolve
+from fst_cli.fast.journal import Journal
+from fst_cli.fast.lineage import lineage_path, load_ancestors
 from fst_cli.fast.reflectors.base import Reflector
 from fst_cli.fast.reflectors.heuristic import HeuristicReflector
+from fst_cli.fast.settings import EvolveSettings, Recipe, ReflectorSettings
 from fst_cli.policy.model import Policy, load_policy
 from fst_cli.stages.inputs import load_problems, load_prompts
 
-REFLECTION_TOKENS = 4096
+LOCAL_TOKENS = 256  # of a reflection by the base model, whose context is small
 
 
 def evolve_stage(
@@ -27,56 +34,97 @@ def evolve_stage(
     out: Path | str,
     *,
     settings: EvolveSettings,
+    sampling: Sampling,
+    seed: int,
     reflector: Reflector,
+    cycle: int = 0,
     max_batch: int = 64,
     evidence: Path | None = None,
+    known: Path | None = None,
+    spend_limit: float = 0.0,
 ) -> dict[str, Any]:
-    """Evolve the population; proposals, evaluations and gepa's own state go to `evidence` (by default beside `out`)."""
+    """Evolve the population; proposals, evaluations and gepa's own state go to `evidence` (by default beside `out`).
+
+    `known` is an evaluations.jsonl whose scores of the same weights are taken instead of sampling. An evolution that
+    was stopped goes on from its journal, beside the evidence.
+    """
     problems = load_problems(problems_path)
-    prompts = load_prompts(prompts_path, problems)
-    check_budget(settings, problems)
+    carried = Carried(
+        load_prompts(prompts_path, problems), load_ancestors(prompts_path), load_kept(known) if known else []
+    )
+    check_budget(settings, problems, carried.population)
     policy = load()
     kept_settings = {
         "model": policy.name,
         "policy": policy.hash,
         "reflector": reflector.name,
-        **{name: value for name, value in vars(settings).items() if name != "sampling"},
-        "sampling": settings.sampling.model_dump(),
+        **settings.model_dump(mode="json"),
+        "sampling": sampling.model_dump(),
+        "seed": seed,
+        "cycle": cycle,
     }
-    if evidence is None and str(out) != "-":
+    to_file = str(out) != "-"
+    if evidence is None and to_file:
         evidence = Path(out).with_suffix("").parent / f"{Path(out).stem}-evolve"
-    inputs = {"problems": problems_path, "prompts": prompts_path, "weights": policy.weights}
+    inputs = {"problems": problems_path, "prompts": prompts_path, "weights": policy.weights, "known": known}
+    journal = Journal(_journal_folder(evidence), {**kept_settings, "inputs": _hashes(inputs), "version": __version__})
     with stage("evolve-prompts", out, inputs, kept_settings) as kept, tempfile.TemporaryDirectory() as scratch:
         engine = make_engine(policy, max_batch)
-        evolved = evolve(policy, engine, problems, prompts, reflector, settings, Path(scratch))
+        evolved = evolve(
+            policy, engine, problems, carried, reflector, settings, sampling, seed, cycle, Path(scratch),
+            journal=journal, spend_limit=spend_limit,
+        )  # fmt: skip
         if evidence is not None:
             with atomic_folder(evidence) as folder:
                 shutil.copytree(scratch, folder, dirs_exist_ok=True)
+        if to_file:
+            jsonl.write(lineage_path(Path(out)), evolved.ancestors)
         jsonl.write(out, evolved.prompts)
         kept["figures"] = evolved.figures
-    figures = evolved.figures
-    say(
-        f"{figures['proposals']} proposals: {figures.get('proposals_accepted', 0)} accepted, "
-        f"{figures.get('proposals_rejected', 0)} rejected, {figures.get('proposals_duplicate', 0)} duplicates, "
-        f"{figures.get('proposals_failed', 0)} failed; {figures['metric_calls']} of {figures['budget']} metric calls "
-        f"and {figures['rescoring_calls']} for re-scoring; best anchor mean {figures['anchor_mean_before']:.3f} -> "
-        f"{figures['anchor_mean_after']:.3f} -> {out}"
+    journal.close()
+    say(f"{_summary(evolved.figures)} -> {out}")
+    return evolved.figures
+
+
+def _summary(figures: dict[str, Any]) -> str:
+    tokens = figures["reflection_input_tokens"] + figures["reflection_output_tokens"]
+    cost = f", cost {figures['reflection_cost']:.4f}" if figures["reflection_cost"] else ""
+    reflection = f"; {tokens} reflection tokens{cost}" if tokens else ""
+    seconds = ", ".join(
+        f"{part} {figures[name]:.0f} s"
+        for part in ("rescoring", "minibatch", "anchor", "reflection")
+        if figures.get(name := f"seconds_{part}", 0) >= 0.5
     )
-    return figures
+    return (
+        f"{figures['proposals']} proposals: {figures['proposals_accepted']} accepted, "
+        f"{figures['proposals_rejected']} rejected, {figures['proposals_duplicate']} duplicates, "
+        f"{figures['proposals_failed']} failed; {figures['metric_calls']} of {figures['budget']} metric calls and "
+        f"{figures['rescoring_calls']} for re-scoring{reflection}{f' ({seconds})' if seconds else ''}; best anchor "
+        f"mean {figures['anchor_mean_before']:.3f} -> {figures['anchor_mean_after']:.3f}"
+    )
 
 
-def make_reflector(name: str, base_url: str | None, model: str) -> Reflector:
+def make_reflector(settings: ReflectorSettings, recipe: Recipe, model: str) -> Reflector:
     """`heuristic`, `local` (the frozen base model), or `openai:MODEL`.
 
     Raises UsageError for any other name.
     """
+    name = settings.reflector
     if name == "heuristic":
         return HeuristicReflector()
     from fst_cli.fast.reflectors.language_model import local_reflector, openai_reflector
 
     if name == "local":
-        return local_reflector(load_policy(model), max_tokens=256)
+        return local_reflector(load_policy(model), min(LOCAL_TOKENS, settings.reflector_tokens), recipe)
     kind, colon, served = name.partition(":")
     if kind == "openai" and colon and served:
-        return openai_reflector(served, base_url, REFLECTION_TOKENS)
+        return openai_reflector(served, settings, recipe)
     raise UsageError(f"unknown reflector `{name}`", hint="heuristic, local, or openai:MODEL")
+
+
+def _journal_folder(evidence: Path | None) -> Path | None:
+    return evidence.with_name(f"{evidence.name}.partial") if evidence else None
+
+
+def _hashes(inputs: dict[str, Path | str | None]) -> dict[str, str]:
+    return {name: sha256(Path(path)) for name, path in inputs.items() if path and Path(path).exists()}

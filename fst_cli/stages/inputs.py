@@ -5,13 +5,17 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
 
 from fst_cli.data import jsonl
-from fst_cli.data.errors import DataError, UsageError, nearest
-from fst_cli.data.records import Problem, Prompt
+from fst_cli.data.errors import DataError, UsageError, bad_settings, nearest
+from fst_cli.data.records import Problem, Prompt, Record
 from fst_cli.fast.population import prompt_id, seed_population
 from fst_cli.tasks.registry import get_task
+
+R = TypeVar("R", bound=Record)
 
 
 def load_problems(path: Path | str, limit: int | None = None) -> list[Problem]:
@@ -69,6 +73,17 @@ def saved_stdin(path: str) -> Iterator[Path]:
         copy = Path(scratch) / "stdin.jsonl"
         copy.write_bytes(sys.stdin.buffer.read())
         yield copy
+
+
+def from_options(kind: type[R], **given: Any) -> R:
+    """Settings from the options of a command.
+
+    Raises UsageError that names the option which makes no sense.
+    """
+    try:
+        return kind.model_validate(given)
+    except ValidationError as error:
+        raise bad_settings(error, list(given), as_options=True) from None
 
 
 def one_of(option: str, value: str, known: list[str]) -> Any:

@@ -10,6 +10,7 @@ from fst_cli.data.files import stage
 from fst_cli.data.records import Sampling
 from fst_cli.engines.collect import collect, group_slots, warn_if_truncated
 from fst_cli.engines.registry import make_engine
+from fst_cli.engines.reuse import claim, load_kept, with_claimed
 from fst_cli.policy.model import Policy
 from fst_cli.stages.inputs import load_problems, load_prompts
 
@@ -27,15 +28,18 @@ def rollout_stage(
     step: int = 0,
     max_batch: int = 64,
     limit: int | None = None,
+    reuse: Path | None = None,
 ) -> dict[str, Any]:
     """Roll out G samples a problem, G/K under each prompt; the summary figures.
 
+    Slots claim the matching rollouts of `reuse`, an evolution's evaluations.jsonl, before any is sampled.
     The policy is loaded when the inputs have been read: bad input is told at once.
     On standard output the records go alone: `row` is null, as their arrays are not kept.
     """
     problems = load_problems(problems_path, limit)
     prompts = load_prompts(prompts_path, problems)
     slots = group_slots(problems, prompts, group_size)
+    kept_rollouts = load_kept(reuse) if reuse else []
     policy = load()
     settings = {
         "model": policy.name,
@@ -44,10 +48,13 @@ def rollout_stage(
         "sampling": sampling.model_dump(),
         "address": [seed, "rollout", cycle, step],
     }
-    inputs = {"problems": problems_path, "prompts": prompts_path, "weights": policy.weights}
+    inputs = {"problems": problems_path, "prompts": prompts_path, "weights": policy.weights, "reuse": reuse}
     with stage("rollout", out, inputs, settings) as kept:
         engine = make_engine(policy, max_batch)
-        found = collect(policy, engine, slots, sampling, (seed, "rollout", cycle, step), "rolling out")
+        claimed = claim(kept_rollouts, slots, sampling, policy.template)
+        live = [slot for place, slot in enumerate(slots) if place not in claimed]
+        found = collect(policy, engine, live, sampling, (seed, "rollout", cycle, step), "rolling out")
+        found = with_claimed(found, claimed)
         rollouts = found.rollouts
         if str(out) == "-":
             rollouts = [rollout.model_copy(update={"row": None}) for rollout in rollouts]
@@ -58,7 +65,11 @@ def rollout_stage(
         kept["figures"] = figures
     warn_if_truncated(figures, sampling.max_tokens)
     say(
-        f"{figures['rollouts']} rollouts, reward {figures['reward_mean']:.3f}, "
+        f"{figures['rollouts']} rollouts{_reused(figures)}, reward {figures['reward_mean']:.3f}, "
         f"{figures['tokens_per_second']:.0f} tokens/s (transformers engine) -> {out}"
     )
     return figures
+
+
+def _reused(figures: dict[str, Any]) -> str:
+    return f", {figures['reused']} of them kept ones" if figures["reused"] else ""

@@ -83,8 +83,9 @@ def _train(
     teacher: Teacher | None,
     world: World,
 ) -> dict[str, Any]:
-    if batch.rollouts[0].policy != policy.hash:
-        warn(f"the rollouts come from weights {batch.rollouts[0].policy}, not from the ones to train: off-policy")
+    others = {rollout.policy for rollout in batch.rollouts if not rollout.reused} - {policy.hash}
+    if others:
+        warn(f"the rollouts come from weights {', '.join(sorted(others))}, not from the ones to train: off-policy")
     make_trainable(policy, settings.method, settings.lora_rank, seed)
     sequences = [TokenSequence(tokens.prompt_ids, tokens.completion_ids) for tokens in batch.tokens]
     compute = prepare(policy, sequences, settings, world)

@@ -10,10 +10,15 @@ from fst_cli.fast.population import make_prompt
 from fst_cli.fast.reflectors.base import ReflectionError, Trace
 from fst_cli.fast.reflectors.heuristic import HeuristicReflector, sentences
 from fst_cli.fast.reflectors.language_model import parse_reply, reflection_request
+from fst_cli.fast.settings import ReflectorSettings
 from fst_cli.stages.evolve import make_reflector
 from fst_cli.tasks import math
 
 PARENT = make_prompt("You add. Be quick.")
+
+
+def asked(name, url=None, recipe="light", **settings):
+    return make_reflector(ReflectorSettings(reflector=name, reflector_base_url=url, **settings), recipe, "mini")
 
 
 def traces(*replies):
@@ -99,7 +104,8 @@ def server():
             status, text = replies.pop(0)
             message = {"role": "assistant", "content": text}
             choice = {"index": 0, "finish_reason": "stop", "message": message}
-            body = {"id": "1", "object": "chat.completion", "created": 1, "model": "m", "choices": [choice]}
+            body = {"id": "1", "object": "chat.completion", "created": 1, "model": "m", "choices": [choice],
+                    "usage": {"prompt_tokens": 1000, "completion_tokens": 20, "total_tokens": 1020}}  # fmt: skip
             data = json.dumps(body if status == 200 else {"error": {"message": text}}).encode()
             self.send_response(status)
             self.send_header("Content-Type", "application/json")
@@ -120,9 +126,10 @@ def test_the_openai_reflector_asks_the_server_and_keeps_the_transcript(server, m
     monkeypatch.setenv("OPENAI_API_KEY", "none")
     url, replies, seen = server
     replies += [(500, "busy"), (200, "I think...\n<instruction>Box it.</instruction>")]
-    edit = make_reflector("openai:some-model", url, "mini").reflect(PARENT, traces("no box"), [], 7)
+    edit = asked("openai:some-model", url).reflect(PARENT, traces("no box"), [], 7)
     assert edit.instruction == "Box it." and "I think..." in edit.transcript
     assert len(seen) == 2  # a server error is tried again
+    assert (edit.usage.input_tokens, edit.usage.output_tokens, edit.usage.cost) == (1000, 20, 0.0)
     assert seen[0]["model"] == "some-model" and PARENT.instruction in seen[0]["messages"][0]["content"]
 
 
@@ -131,18 +138,55 @@ def test_a_server_that_refuses_fails_the_run(server, monkeypatch):
     url, replies, _ = server
     replies += [(401, "no such key")]
     with pytest.raises(RunError, match="some-model failed"):
-        make_reflector("openai:some-model", url, "mini").reflect(PARENT, traces("no box"), [], 7)
+        asked("openai:some-model", url).reflect(PARENT, traces("no box"), [], 7)
+
+
+def test_a_reply_is_paid_for_whether_it_can_be_used_or_not(server, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "none")
+    url, replies, _ = server
+    replies += [(200, "<instruction>Box it.</instruction>"), (200, "I would rather not.")]
+    reflector = asked("openai:m", url, price_input=2.0, price_output=10.0)
+    price = (1000 * 2.0 + 20 * 10.0) / 1e6
+    assert reflector.reflect(PARENT, traces("no box"), [], 7).usage.cost == pytest.approx(price)
+    with pytest.raises(ReflectionError) as caught:
+        reflector.reflect(PARENT, traces("no box"), [], 7)
+    assert caught.value.usage.cost == pytest.approx(price)
+
+
+def test_a_server_that_is_too_slow_or_gone_is_tried_as_often_as_asked(server, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "none")
+    url, replies, seen = server
+    replies += [(503, "gone")] * 3
+    with pytest.raises(RunError, match="failed 3 times"):
+        asked("openai:m", url, reflector_retries=2).reflect(PARENT, traces("no box"), [], 7)
+    assert len(seen) == 3
+
+
+def test_the_recipes_ask_for_an_edit_and_for_a_rewrite(server, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "none")
+    url, replies, seen = server
+    for recipe in ("light", "full"):
+        replies.append((200, "<instruction>Box it.</instruction>"))
+        edit = asked("openai:m", url, recipe).reflect(PARENT, traces("no box"), [], 7)
+        assert edit.summary == f"{recipe} reflection"
+    light, full = (request["messages"][0]["content"] for request in seen)
+    assert "keep its role and format" in light and "write the instruction anew" in full
+
+
+def test_a_spend_limit_without_prices_is_refused():
+    with pytest.raises(ValueError, match="needs price_input"):
+        asked("openai:m", spend_limit=1.0)
 
 
 def test_a_missing_key_is_an_error_with_the_fix(monkeypatch):
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     with pytest.raises(RunError) as caught:
-        make_reflector("openai:some-model", None, "mini")
+        asked("openai:some-model")
     assert "OPENAI_API_KEY" in caught.value.hint
 
 
 def test_the_local_reflector_is_the_base_model_and_its_babble_is_no_prompt():
-    reflector = make_reflector("local", None, "mini")
+    reflector = asked("local")
     with pytest.raises(ReflectionError) as caught:
         reflector.reflect(PARENT, traces("no box"), [], 0)
     assert "=== reply ===" in caught.value.transcript
@@ -151,4 +195,4 @@ def test_the_local_reflector_is_the_base_model_and_its_babble_is_no_prompt():
 def test_an_unknown_reflector_is_a_usage_error():
     for name in ("gpt-5", "openai:", "heuristics"):
         with pytest.raises(UsageError, match="unknown reflector"):
-            make_reflector(name, None, "mini")
+            asked(name)

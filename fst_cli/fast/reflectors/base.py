@@ -16,6 +16,18 @@ class Trace:
 
 
 @dataclass(frozen=True)
+class Usage:
+    """Tokens a reflection read and wrote, and what they cost."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cost: float = 0.0
+
+
+NO_USAGE = Usage()
+
+
+@dataclass(frozen=True)
 class Edit:
     """A proposed instruction. `crossed_with` names a second parent; `transcript` is the model's input and output."""
 
@@ -23,18 +35,20 @@ class Edit:
     summary: str
     crossed_with: list[str] = field(default_factory=list)
     transcript: str = ""
+    usage: Usage = NO_USAGE
 
 
 class ReflectionError(Exception):
-    """The reflector gave no usable prompt; `transcript` holds what it said."""
+    """The reflector gave no usable prompt; `transcript` holds what it said, which may have cost something."""
 
-    def __init__(self, reason: str, transcript: str = "") -> None:
+    def __init__(self, reason: str, transcript: str = "", usage: Usage = NO_USAGE) -> None:
         super().__init__(reason)
         self.transcript = transcript
+        self.usage = usage
 
 
 class Reflector(Protocol):
-    """Proposes an edit. Raises ReflectionError where it has none."""
+    """Proposes an edit; may be called from several threads. Raises ReflectionError where it has none."""
 
     name: str
 
