@@ -12,8 +12,8 @@ def rows(text):
 
 
 @pytest.fixture
-def problems(fst, tmp_path):
-    done = fst("generate", "--task", "math", "--count", "4", "--difficulty", "1", "-o", "problems.jsonl")
+def problems(fst_here, tmp_path):
+    done = fst_here("generate", "--task", "math", "--count", "4", "--difficulty", "1", "-o", "problems.jsonl")
     assert done.returncode == 0, done.stderr
     return tmp_path / "problems.jsonl"
 
@@ -38,7 +38,7 @@ def test_the_schema_is_json(fst):
     assert json.loads(fst("schema", "rollout").stdout)["title"] == "Rollout"
 
 
-def test_a_step_can_be_made_by_hand(fst, problems, tmp_path):
+def test_a_step_can_be_made_by_hand(fst_here, problems, tmp_path):
     for command in (
         ["rollout", "problems.jsonl", "--group-size", "4", "--max-tokens", "16", "-o", "s/rollouts.jsonl"],
         ["train-step", "s/rollouts.jsonl", "-o", "s"],
@@ -52,7 +52,7 @@ def test_a_step_can_be_made_by_hand(fst, problems, tmp_path):
         ["kl", "problems.jsonl", "--weights", "t/weights", "--prompts", "prompts.jsonl", "--max-tokens", "16", "-o",
          "kl.jsonl"],
     ):  # fmt: skip
-        done = fst(*command)
+        done = fst_here(*command)
         assert done.returncode == 0, (command, done.stderr)
         assert done.stdout == ""
     assert read_json(tmp_path / "t/train.json")["update"] == 2
@@ -63,12 +63,12 @@ def test_a_step_can_be_made_by_hand(fst, problems, tmp_path):
     assert set(stage["inputs"]) == {"problems", "weights"} and stage["settings"]["address"] == [0, "rollout", 0, 1]
 
 
-def test_rollouts_cut_at_the_limit_are_warned_of(fst, problems):
-    done = fst("rollout", "problems.jsonl", "--group-size", "2", "--max-tokens", "2", "-o", "r.jsonl")
+def test_rollouts_cut_at_the_limit_are_warned_of(fst_here, problems):
+    done = fst_here("rollout", "problems.jsonl", "--group-size", "2", "--max-tokens", "2", "-o", "r.jsonl")
     assert "warning: 100% of the completions were cut at 2 tokens" in done.stderr
 
 
-def test_prompts_can_be_distilled_by_hand(fst, problems, tmp_path):
+def test_prompts_can_be_distilled_by_hand(fst_here, problems, tmp_path):
     for command in (
         ["seed-prompt", "--instruction", "", "-o", "none.jsonl"],
         ["seed-prompt", "--task", "math", "-o", "prompts.jsonl"],
@@ -78,7 +78,7 @@ def test_prompts_can_be_distilled_by_hand(fst, problems, tmp_path):
         ["train-step", "s/rollouts.jsonl", "--loss", "distill", "--problems", "problems.jsonl", "--prompts",
          "prompts.jsonl", "--weights", "s/weights", "--teacher-weights", "s/weights", "-o", "t"],
     ):  # fmt: skip
-        done = fst(*command)
+        done = fst_here(*command)
         assert done.returncode == 0, (command, done.stderr)
     first, second = (read_json(tmp_path / step / "train.json") for step in "st")
     assert 0 < second["kl_to_teacher"] < first["kl_to_teacher"]

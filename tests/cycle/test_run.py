@@ -1,6 +1,9 @@
 """A whole run of the real command, small: two cycles of two steps."""
 
+import contextlib
+import io
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -9,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from fst_cli import app
 from fst_cli.data.files import read_json, sha256
 
 SMALL = [
@@ -31,6 +35,24 @@ def finish(process):
     return process.returncode, out, err
 
 
+def run_here(folder, *options, cwd):
+    """The same in this process, which saves the seconds that importing torch and transformers takes."""
+    out, err = io.StringIO(), io.StringIO()
+    before = sys.argv, Path.cwd()
+    sys.argv = ["fst", "cycle", "--out", str(folder), *options]
+    os.chdir(cwd)
+    try:
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            app.main()
+        code = 0
+    except SystemExit as ended:
+        code = ended.code or 0
+    finally:
+        sys.argv = before[0]
+        os.chdir(before[1])
+    return code, out.getvalue(), err.getvalue()
+
+
 def hashes(folder):
     files = (path for path in Path(folder).rglob("*") if path.is_file() and not path.name.endswith(TIMED))
     return {str(path.relative_to(folder)): sha256(path) for path in files}
@@ -39,7 +61,7 @@ def hashes(folder):
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     place = tmp_path_factory.mktemp("run")
-    code, out, err = finish(start("first", "--task=math", *SMALL, cwd=place))
+    code, out, err = run_here("first", "--task=math", *SMALL, cwd=place)
     assert code == 0, err
     return place / "first", out, err
 
@@ -95,7 +117,7 @@ def test_a_finished_run_resumes_to_nothing_and_can_grow_by_a_cycle(finished, tmp
     folder = tmp_path / "first"
     shutil.copytree(finished[0], folder)
     before = hashes(folder)
-    code, _, err = finish(start("first", "--resume", "--cycles=3", cwd=tmp_path))
+    code, _, err = run_here("first", "--resume", "--cycles=3", cwd=tmp_path)
     assert code == 0, err
     after = hashes(folder)
     grown = {"config.toml", "data/train.jsonl", "grid.jsonl", "kl.jsonl"}
@@ -112,7 +134,7 @@ def test_a_hand_edited_input_makes_its_stage_run_again(finished, tmp_path):
     prompts = folder / "cycle-001/prompts.jsonl"
     lines = prompts.read_text().splitlines()
     prompts.write_text("\n".join(reversed(lines)) + "\n")
-    code, _, err = finish(start("first", "--resume", cwd=tmp_path))
+    code, _, err = run_here("first", "--resume", cwd=tmp_path)
     assert code == 0 and "[cycle 1 step 0: rollout]" in err and "[eval --grid]" in err
     assert "[cycle 0 step 0: rollout]" not in err
 
@@ -127,7 +149,7 @@ def test_a_hand_edited_input_makes_its_stage_run_again(finished, tmp_path):
 )
 def test_a_run_directory_is_never_reused_silently(finished, options, code, said):
     before = hashes(finished[0])
-    got, _, err = finish(start("first", *options, cwd=finished[0].parent))
+    got, _, err = run_here("first", *options, cwd=finished[0].parent)
     assert got == code and said in err and "Traceback" not in err
     assert hashes(finished[0]) == before
 
@@ -136,7 +158,7 @@ def test_a_run_directory_is_never_reused_silently(finished, options, code, said)
     ("option", "cells"), [("--no-fast", ["base+seed", "trained+seed"]), ("--no-slow", ["base+seed", "base+evolved"])]
 )
 def test_either_half_can_be_left_out(tmp_path, option, cells):
-    code, _, err = finish(start("half", "--task=math", option, *SMALL, "--cycles=1", cwd=tmp_path))
+    code, _, err = run_here("half", "--task=math", option, *SMALL, "--cycles=1", cwd=tmp_path)
     assert code == 0, err
     assert list(read_json(tmp_path / "half/grid.stage.json")["figures"]) == cells
     assert (tmp_path / "half/cycle-000/prompts.jsonl").exists() == (option == "--no-slow")
@@ -144,32 +166,32 @@ def test_either_half_can_be_left_out(tmp_path, option, cells):
 
 
 def test_a_dry_run_prints_the_plan_and_writes_nothing(tmp_path):
-    code, out, err = finish(start("plan", "--task=stargraph", "--dry-run", cwd=tmp_path))
+    code, out, err = run_here("plan", "--task=stargraph", "--dry-run", cwd=tmp_path)
     assert code == 0 and err == "" and "plan/cycle-000/prompts.jsonl" in out
     assert list(tmp_path.iterdir()) == []
 
 
 def test_full_tuning_of_a_star_graph_run_works_too(tmp_path):
     options = [o for o in SMALL if "difficulty" not in o] + ["--set=slow.method=full", "--cycles=1"]
-    code, _, err = finish(start("full", "--task=stargraph", "--set=task_options.n=30", *options, cwd=tmp_path))
+    code, _, err = run_here("full", "--task=stargraph", "--set=task_options.n=30", *options, cwd=tmp_path)
     assert code == 0, err
     assert (tmp_path / "full/cycle-000/step-01/weights/model.safetensors").exists()
 
 
 def test_the_slow_half_can_distill_the_prompts(tmp_path):
     options = [*SMALL, "--cycles=1", "--set=slow.loss=distill"]
-    code, _, err = finish(start("run", "--task=math", *options, cwd=tmp_path))
+    code, _, err = run_here("run", "--task=math", *options, cwd=tmp_path)
     assert code == 0, err
     step = tmp_path / "run/cycle-000/step-01"
     assert read_json(step / "train.json")["kl_to_teacher"] > 0
     rollouts = [json.loads(line) for line in (step / "rollouts.jsonl").read_text().splitlines()]
     promptless = json.loads((tmp_path / "run/promptless.jsonl").read_text())
     assert {row["prompt_id"] for row in rollouts} == {promptless["id"]} and promptless["instruction"] == ""
-    code, _, err = finish(start("run", "--resume", cwd=tmp_path))
+    code, _, err = run_here("run", "--resume", cwd=tmp_path)
     assert code == 0 and "train-step" not in err
 
 
 def test_several_processes_are_for_single_stages(tmp_path, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
-    code, _, err = finish(start("run", "--task=math", cwd=tmp_path))
+    code, _, err = run_here("run", "--task=math", cwd=tmp_path)
     assert code == 2 and "torchrun is for its train-step stage" in err
