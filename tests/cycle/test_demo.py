@@ -25,7 +25,8 @@ def grid(tmp_path, *options):
 
 @pytest.mark.parametrize("task", ["math", "stargraph"])
 def test_fast_slow_training_lifts_the_mini_with_intervals_apart(tmp_path, task):
-    cells, seconds = grid(tmp_path, "--task", task)
+    # One cycle is enough for star graphs: what lifts them is the prompt, in the first.
+    cells, seconds = grid(tmp_path, "--task", task, *(["--cycles=1"] if task == "stargraph" else []))
     assert cells["trained+evolved"][0] > cells["base+seed"][2]
     assert cells["base+evolved"][1] > cells["base+seed"][1]
     if task == "math":  # the mini's graph circuit is weak, and a dozen steps do not mend it (examples/mini/README.md)

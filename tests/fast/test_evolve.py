@@ -1,4 +1,8 @@
+import signal
+import subprocess
+import sys
 import threading
+import time
 from dataclasses import replace
 
 import pytest
@@ -317,3 +321,41 @@ def test_a_budget_without_a_proposal_and_an_anchor_without_problems_are_refused(
         run(mini, problems, tmp_path / "a", budget=9)
     with pytest.raises(UsageError, match="anchor set of 15"):
         run(mini, problems, tmp_path / "b", anchor=15)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "答えは必ず箱に入れてください。",
+        "Mets la réponse dans \\boxed{} — toujours.",
+        "ضع الجواب في المربع",
+        "🙂 {x} <b>",
+    ],
+)
+def test_prompts_in_any_language_and_with_any_sign_come_through(mini, problems, tmp_path, text):
+    reflector = Scripted(lambda call, parent, traces: Edit(f"{text} {call}", "übersetzt"))
+    evolved = run(mini, problems, tmp_path, reflector, evolve="instruction", acceptance="ties", budget=40)
+    assert any(p.instruction == f"{text} 1" and p.outcome == "accepted" for p in proposals_of(tmp_path))
+    assert any(prompt.instruction.startswith(text) for prompt in evolved.prompts)
+
+
+@pytest.mark.slow  # three processes
+def test_kill_9_in_the_middle_of_the_command_and_the_same_command_again(tmp_path):
+    def command(out):
+        options = ["--budget", "200", "--anchor", "16", "--max-tokens", "24", "-o", out]
+        return [sys.executable, "-m", "fst_cli", "evolve-prompts", "problems.jsonl", *options]
+
+    jsonl.write(tmp_path / "problems.jsonl", list(math.problems(math.MathOptions(difficulty=1), "train", 40, 0)))
+    subprocess.run(command("whole.jsonl"), cwd=tmp_path, check=True)
+    process = subprocess.Popen(command("killed.jsonl"), cwd=tmp_path)
+    journal, deadline = tmp_path / "killed-evolve.partial", time.monotonic() + 120
+    while len(list(journal.glob("call-*.jsonl"))) < 4:
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (tmp_path / "killed.jsonl").exists() and not (tmp_path / "killed-evolve").exists()
+    done = subprocess.run(command("killed.jsonl"), cwd=tmp_path, check=True, capture_output=True, text=True)
+    assert "going on with the evolution that was stopped" in done.stderr and not journal.exists()
+    for name in (".jsonl", ".lineage.jsonl", "-evolve/proposals.jsonl", "-evolve/evaluations.safetensors"):
+        assert (tmp_path / f"killed{name}").read_bytes() == (tmp_path / f"whole{name}").read_bytes()
