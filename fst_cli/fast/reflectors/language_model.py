@@ -19,25 +19,22 @@ from fst_cli.fast.settings import Recipe, ReflectorSettings
 from fst_cli.policy.chat import encode_chat
 from fst_cli.policy.model import Policy
 
+# The tags of the reply stand nowhere else as a block: a small model would copy it.
 REQUEST = """\
-You improve the instruction that a language model is given before each problem of one kind.
+You improve the instruction that a language model is given before each problem of one kind. Below are the current \
+instruction, and what the model did under it on {count} problems, each with the feedback it got.
 
-The current instruction:
-<instruction>
+## Current instruction
 {instruction}
-</instruction>
-
-What the model did under it on {count} problems:
 
 {rollouts}
 
-{task}
+## Your task
+{task} Do not mention these particular problems, their numbers or their answers. Write in the language of the \
+current instruction.
 
-Do not mention these particular problems, their numbers or their answers. Write in the language of the current \
-instruction. Think first if you like. Then write the whole new instruction, and nothing after it:
-<instruction>
-...
-</instruction>"""
+Write the whole new instruction now, between the tags <instruction> and </instruction>. You may think before it; \
+nothing may follow it."""
 
 # PAPER section 3: "light" edits the prompt step by step, "full" writes it anew.
 TASKS: dict[Recipe, str] = {
@@ -50,11 +47,11 @@ TASKS: dict[Recipe, str] = {
 }
 
 ROLLOUT = """\
-### Problem {number}
+## Problem {number}
 {problem}
-### Reply {number}
+## Reply {number}
 {reply}
-### Feedback {number} (reward {reward})
+## Feedback {number} (reward {reward})
 {feedback}"""
 
 _TAGS = re.compile(r"<instruction>(.*?)</instruction>", re.DOTALL)
