@@ -8,8 +8,8 @@ import contextlib
 import functools
 import hashlib
 import os
+import secrets
 import shutil
-import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -25,10 +25,8 @@ from fst_cli.data.errors import DataError, UsageError
 def atomic_file(path: Path) -> Iterator[Path]:
     """A temporary path in the same folder that replaces `path` when the block ends without an error."""
     make_parent(path)
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-    os.close(descriptor)
-    temporary = Path(name)
-    try:
+    temporary = _sibling(path, "tmp")
+    try:  # the file is made inside: an interrupt between the two would leave it behind
         yield temporary
         temporary.chmod(0o666 & ~_umask())
         _sync(temporary)
@@ -45,15 +43,17 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     A folder that is already at `path` is replaced.
     """
     make_parent(path)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent))
+    temporary = _sibling(path, "tmp")
     try:
+        temporary.mkdir()
         yield temporary
         temporary.chmod(0o777 & ~_umask())
         for file in temporary.rglob("*"):
             file.chmod((0o777 if file.is_dir() else 0o666) & ~_umask())
             _sync(file)
         if path.exists():
-            old = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".old", dir=path.parent))
+            old = _sibling(path, "old")
+            old.mkdir()
             path.replace(old / path.name)
             temporary.replace(path)
             shutil.rmtree(old)
@@ -171,6 +171,11 @@ def make_parent(path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"cannot make the folder {path.parent}: {error.strerror}") from None
+
+
+def _sibling(path: Path, kind: str) -> Path:
+    """A free name beside `path`."""
+    return path.with_name(f".{path.name}.{secrets.token_hex(6)}.{kind}")
 
 
 def _sync(path: Path) -> None:
