@@ -4,6 +4,7 @@ import json
 import signal
 import subprocess
 import sys
+from functools import partial
 
 import pytest
 
@@ -87,7 +88,10 @@ def test_a_reader_that_leaves_is_exit_141_without_a_traceback(tmp_path):
 
 def test_ctrl_c_is_exit_130_and_leaves_no_file(tmp_path):
     command = [sys.executable, "-m", "fst_cli", "gen-stargraph", "--count", "400000", "-o", "out.jsonl"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, cwd=tmp_path)
+    heeding = partial(
+        signal.signal, signal.SIGINT, signal.SIG_DFL
+    )  # a shell's background jobs ignore it, and so on down
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, cwd=tmp_path, preexec_fn=heeding)
     while not list(tmp_path.iterdir()):
         assert process.poll() is None
     process.send_signal(signal.SIGINT)
