@@ -25,7 +25,8 @@ rows = []
 for step, folder in enumerate(folders):
     policy = load_policy(config.model, folders[step - 1] / "weights" if step else None)
     seconds, shares = [], []
-    for reuse in (place / "evolve" / "evaluations.jsonl", None):
+    evaluations = place / "evolve" / "evaluations.jsonl"
+    for reuse in (*([None] if not rows else []), evaluations, None):  # the very first warms up and does not count
         with tempfile.TemporaryDirectory() as scratch:
             started = time.perf_counter()
             figures = rollout_stage(
@@ -35,8 +36,8 @@ for step, folder in enumerate(folders):
             )  # fmt: skip
             seconds.append(time.perf_counter() - started)
             shares.append(figures["reused_share"])
-    rows.append((shares[0], *seconds))
-    print(f"step {step}: {shares[0]:.0%} claimed; {seconds[0]:.2f} s, without reuse {seconds[1]:.2f} s", flush=True)
+    rows.append((shares[-2], *seconds[-2:]))
+    print("step {}: {:.0%} claimed; {:.2f} s, without reuse {:.2f} s".format(step, *rows[-1]), flush=True)
 share, reused, sampled = np.array(rows).T
 print(
     f"all {len(rows)} steps: {share.mean():.0%} claimed; {reused.sum():.2f} s, without reuse {sampled.sum():.2f} s, "
