@@ -130,6 +130,7 @@ def test_the_openai_reflector_asks_the_server_and_keeps_the_transcript(server, m
     assert edit.instruction == "Box it." and "I think..." in edit.transcript
     assert len(seen) == 2  # a server error is tried again
     assert (edit.usage.input_tokens, edit.usage.output_tokens, edit.usage.cost) == (1000, 20, 0.0)
+    assert seen[0]["max_tokens"] == 4096
     assert seen[0]["model"] == "some-model" and PARENT.instruction in seen[0]["messages"][0]["content"]
 
 

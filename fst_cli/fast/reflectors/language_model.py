@@ -129,13 +129,16 @@ def openai_reflector(model: str, settings: ReflectorSettings, recipe: Recipe) ->
             str(error).splitlines()[0], hint="export OPENAI_API_KEY=... (any word for a local server)"
         ) from None
 
+    # OpenAI's own name for the limit is new; compatible servers all know the old one, and some only that.
+    limit = "max_tokens" if settings.reflector_base_url else "max_completion_tokens"
+
     def complete(text: str, seed: int) -> Reply:
         try:
             reply = client.chat.completions.create(
                 model=model,
                 messages=[{"role": "user", "content": text}],
-                max_completion_tokens=settings.reflector_tokens,
                 seed=seed % 2**31,
+                extra_body={limit: settings.reflector_tokens},
             )
         except openai.OpenAIError as error:
             raise RunError(
