@@ -1,6 +1,5 @@
 """How a run begins: its configuration, its directory, and its end in a table."""
 
-import os
 import shutil
 import sys
 import time
@@ -16,6 +15,7 @@ from fst_cli.cycle.run import run_cycles
 from fst_cli.data.errors import UsageError
 from fst_cli.data.files import read_json, stage_path, sweep
 from fst_cli.policy.names import resolve_model
+from fst_cli.slow.distributed import process_count
 from fst_cli.stages.generate import check_options
 
 DEFAULT_MODEL = "mini"
@@ -27,7 +27,7 @@ def start(folder: Path, given: dict[str, Any], *, resume: bool, overwrite: bool,
 
     Raises UsageError where the directory holds a run and neither --resume nor --overwrite is given (PITFALLS 28).
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    if process_count() > 1:
         raise UsageError("fst cycle is one process", hint="torchrun is for its train-step stage: fst train-step --help")
     config = _resumed(folder, given) if resume else _fresh(given)
     check_options(config.task, config.task_options)

@@ -12,6 +12,7 @@ import numpy as np
 
 from fst_cli.data.errors import DataError
 from fst_cli.data.files import atomic_file
+from fst_cli.data.records import Rollout
 
 _NAMES = ("prompt_ids", "prompt_offsets", "completion_ids", "completion_offsets", "logprobs")
 
@@ -72,6 +73,18 @@ def read(path: Path) -> list[Tokens]:
     if len(prompts) != len(completions):
         raise DataError(f"{path}: {len(prompts)} prompts for {len(completions)} completions")
     return [Tokens(p.tolist(), c.tolist(), lp) for p, c, lp in zip(prompts, completions, logprobs, strict=True)]
+
+
+def of_rollouts(path: Path, rollouts: Sequence[Rollout]) -> list[Tokens]:
+    """The row of each rollout of `path`, from the safetensors file beside it.
+
+    Raises DataError like `read`, and where a row is missing.
+    """
+    arrays = read(beside(path))
+    for rollout in rollouts:
+        if rollout.row is None or rollout.row >= len(arrays):
+            raise DataError(f"{path}: rollout {rollout.id}: row {rollout.row} is not in {beside(path).name}")
+    return [arrays[rollout.row or 0] for rollout in rollouts]
 
 
 def _flat(rows: Sequence, dtype: type) -> np.ndarray:

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fst_cli.data import jsonl, tensors
-from fst_cli.data.errors import DataError
 from fst_cli.data.records import Rollout, Sampling
 from fst_cli.data.tensors import Tokens
 from fst_cli.engines.collect import Collected, Slot
@@ -22,13 +21,8 @@ def load_kept(path: Path) -> list[Kept]:
 
     Raises DataError where a row is missing.
     """
-    arrays = tensors.read(tensors.beside(path))
-    found = []
-    for rollout in jsonl.read(path, Rollout):
-        if rollout.row is None or rollout.row >= len(arrays):
-            raise DataError(f"{path}: rollout {rollout.id}: row {rollout.row} is not in {tensors.beside(path).name}")
-        found.append((rollout, arrays[rollout.row]))
-    return found
+    rollouts = list(jsonl.read(path, Rollout))
+    return list(zip(rollouts, tensors.of_rollouts(path, rollouts), strict=True))
 
 
 def claim(kept: Sequence[Kept], slots: Sequence[Slot], sampling: Sampling, template: str) -> dict[int, Kept]:

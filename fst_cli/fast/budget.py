@@ -10,9 +10,13 @@ from fst_cli.fast.settings import EvolveSettings
 
 def rescoring_calls(settings: EvolveSettings, anchor: Sequence[Problem], members: Sequence[Prompt]) -> int:
     """Metric calls to score the carried prompts on the anchor set."""
-    if settings.carried_scores == "rescore":
-        return len(members) * len(anchor)
-    return sum(problem.id not in prompt.scores for prompt in members for problem in anchor)
+    return sum(len(unscored(settings, anchor, prompt)) for prompt in members)
+
+
+def unscored(settings: EvolveSettings, anchor: Sequence[Problem], prompt: Prompt) -> list[Problem]:
+    """The anchor problems that a carried prompt is to be scored on: all, or those it brings no score for."""
+    stale = settings.carried_scores == "stale"
+    return [problem for problem in anchor if not (stale and problem.id in prompt.scores)]
 
 
 def check_budget(settings: EvolveSettings, problems: Sequence[Problem], members: Sequence[Prompt]) -> None:
@@ -51,7 +55,7 @@ def budget_line(settings: EvolveSettings, anchor: Sequence[Problem], members: Se
 class Stop:
     """gepa's stopper: when the next round could overspend, at the spend limit, or when the run itself failed."""
 
-    def __init__(self, settings: EvolveSettings, adapter: Any, proposer: Any, spend_limit: float) -> None:
+    def __init__(self, settings: EvolveSettings, proposer: Any, spend_limit: float) -> None:
         self._most = settings.budget - settings.most_per_round
         self._proposer = proposer
         self._spend_limit = spend_limit

@@ -17,7 +17,7 @@ from fst_cli.data.records import Problem, Prompt, Sampling
 from fst_cli.data.seeds import derive
 from fst_cli.engines.base import Engine
 from fst_cli.fast.adapter import Kept, PromptAdapter, cache_key
-from fst_cli.fast.budget import Stop, budget_line, check_budget
+from fst_cli.fast.budget import Stop, budget_line, check_budget, unscored
 from fst_cli.fast.examples import worked_examples
 from fst_cli.fast.journal import Journal
 from fst_cli.fast.lineage import ancestors
@@ -117,7 +117,7 @@ def evolve(
             sampling_strategy=IndependentSampling(settings.proposals),
             selection_strategy=proposer,
             reflection_strategy=proposer,
-            stop_callbacks=[Stop(settings, adapter, proposer, spend_limit)],
+            stop_callbacks=[Stop(settings, proposer, spend_limit)],
             callbacks=[proposer],
             logger=_Log(folder / "gepa.log"),
             track_best_outputs=False,
@@ -160,17 +160,16 @@ def _seed_state(
     from gepa.core.state import GEPAState, ValsetEvaluation
 
     anchor = adapter.anchor
-    kept = [prompt.scores if settings.carried_scores == "stale" else {} for prompt in members]
-    missing = [[problem for problem in anchor if problem.id not in scores] for scores in kept]
+    missing = [unscored(settings, anchor, prompt) for prompt in members]
     batches = adapter.batch_evaluate(
         [(to_candidate(prompt), todo) for prompt, todo in zip(members, missing, strict=True)]
     )
     adapter.seconds["rescoring"] = sum(adapter.seconds.pop(part, 0.0) for part in ("anchor", "minibatch"))
     calls = sum(batch.num_metric_calls or 0 for batch in batches)
     evaluations = []
-    for prompt, scores, todo, batch in zip(members, kept, missing, batches, strict=True):
+    for prompt, todo, batch in zip(members, missing, batches, strict=True):
         fresh = dict(zip([problem.id for problem in todo], batch.scores, strict=True))
-        by_id = {problem.id: fresh.get(problem.id, scores.get(problem.id, 0.0)) for problem in anchor}
+        by_id = {p.id: fresh[p.id] if p.id in fresh else prompt.scores[p.id] for p in anchor}
         proposer.known[prompt.id] = scored(prompt, by_id)
         numbered = dict(enumerate(by_id.values()))
         evaluations.append(ValsetEvaluation(outputs_by_val_id=dict.fromkeys(numbered), scores_by_val_id=numbered))

@@ -54,7 +54,7 @@ class Distillation:
         teacher: Policy | None,
     ) -> None:
         self.policy, self.teacher, self.temperature = policy, teacher, batch.temperature
-        self.sequences = [TokenSequence(tokens.prompt_ids, tokens.completion_ids) for tokens in batch.tokens]
+        self.sequences = batch.sequences
         self.under_prompts = under_prompts
         lengths = [len(sequence.completion_ids) for sequence in self.sequences]
         sampling = batch.rollouts[0].sampling

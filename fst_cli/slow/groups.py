@@ -11,6 +11,7 @@ from fst_cli.data import jsonl, tensors
 from fst_cli.data.errors import DataError
 from fst_cli.data.records import Rollout
 from fst_cli.data.tensors import Tokens
+from fst_cli.policy.logprobs import TokenSequence
 from fst_cli.slow.advantages import is_flat
 
 
@@ -28,6 +29,11 @@ class Batch:
         return np.array([rollout.score.reward for rollout in self.rollouts], dtype=np.float64)
 
     @property
+    def sequences(self) -> list[TokenSequence]:
+        """Prompt and completion ids, as the model reads them."""
+        return [TokenSequence(tokens.prompt_ids, tokens.completion_ids) for tokens in self.tokens]
+
+    @property
     def temperature(self) -> float:
         """The one temperature that all were sampled at."""
         return self.rollouts[0].sampling.temperature
@@ -40,12 +46,7 @@ def load_batch(path: Path) -> Batch:
     that of the policy itself (top-p, top-k, min-p or temperature 0), whose log-probabilities can't be trained on.
     """
     rollouts = jsonl.read_all(path, Rollout)
-    arrays = tensors.read(tensors.beside(path))
-    tokens = []
-    for rollout in rollouts:
-        if rollout.row is None or rollout.row >= len(arrays):
-            raise DataError(f"{path}: rollout {rollout.id}: row {rollout.row} is not in {tensors.beside(path).name}")
-        tokens.append(arrays[rollout.row])
+    tokens = tensors.of_rollouts(path, rollouts)
     first = rollouts[0]
     for rollout in rollouts:
         if rollout.sampling != first.sampling:

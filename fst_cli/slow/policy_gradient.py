@@ -35,9 +35,8 @@ class PolicyGradient:
         if settings.zero_variance == "drop":
             keep_N = np.array([not is_flat(batch.rewards_N[batch.group_N == group]) for group in batch.group_N])
         self.rows = np.flatnonzero(keep_N).tolist()
-        self.sequences = [
-            TokenSequence(batch.tokens[row].prompt_ids, batch.tokens[row].completion_ids) for row in self.rows
-        ]
+        sequences = batch.sequences
+        self.sequences = [sequences[row] for row in self.rows]
         self.behaviour = [batch.tokens[row].logprobs for row in self.rows]
         rewards_N = batch.rewards_N
         if settings.kl_coefficient and settings.kl_in == "reward" and self.rows:

@@ -10,7 +10,6 @@ from fst_cli.console import say, warn
 from fst_cli.data import jsonl
 from fst_cli.data.files import stage, write_json
 from fst_cli.data.records import Prompt
-from fst_cli.policy.logprobs import TokenSequence
 from fst_cli.policy.model import Policy, make_trainable, save_weights
 from fst_cli.slow.distill import Distillation, teacher_sequences
 from fst_cli.slow.distributed import World, shard, whole
@@ -87,8 +86,7 @@ def _train(
     if others:
         warn(f"the rollouts come from weights {', '.join(sorted(others))}, not from the ones to train: off-policy")
     make_trainable(policy, settings.method, settings.lora_rank, seed)
-    sequences = [TokenSequence(tokens.prompt_ids, tokens.completion_ids) for tokens in batch.tokens]
-    compute = prepare(policy, sequences, settings, world)
+    compute = prepare(policy, batch.sequences, settings, world)
     objective = _objective(policy, batch, settings, compute, teacher)
     optimizer, metrics = update(policy, objective, settings, compute, state)
     save_state(optimizer, policy.model, out / STATE, metrics["update"], world)
