@@ -1,12 +1,14 @@
 """The engine that comes along: sampling with plain transformers, on a laptop's CPU or one GPU.
 
-A prompt that is asked for several times is prefilled once, finished sequences leave the batch, and every sample has
-its own stream of uniform draws, from its own seed: the batch around it does not change what it draws.
+Continuous batching: finished sequences leave the batch and waiting ones join it. Every sample has its own stream of
+uniform draws, from its own seed, so that the batch around it does not change what it draws. transformers' own
+continuous batching is not used: on a CPU it builds a mask and gathers the whole cache at every token, it shares
+prefixes by blocks and only between prompts that come one after the other, and it has no seed per request.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -14,10 +16,35 @@ import torch
 from fst_cli.data.errors import RunError
 from fst_cli.data.records import FinishReason, Sampling
 from fst_cli.engines.base import Completion, Request
-from fst_cli.engines.growing_cache import growing_cache
+from fst_cli.engines.draw import draw
+from fst_cli.engines.padded_batch import PaddedBatch
+from fst_cli.engines.small_products import small_products
+from fst_cli.engines.tree_batch import TreeBatch
+from fst_cli.policy import tree_attention
+from fst_cli.policy.logprobs import causal
 from fst_cli.policy.model import Policy
+from fst_cli.policy.prefix_tree import tree_batches
 
-DROP_BELOW = 0.7  # finished rows are dropped from the batch when fewer than this share are still running
+ROUND_TOKENS = 1 << 14  # of prompts, shared prefixes once, whose keys and values are held at a time
+REFILL_BELOW = 0.75  # share of the batch still running at which the finished leave and the waiting join
+
+
+class Batch(Protocol):
+    """Sequences decoded side by side, over the prompts given to it."""
+
+    joins: bool  # whether sequences can be admitted while others run
+
+    def admit(self, rows: Sequence[int]) -> Any:
+        """Let sequences with these of the prompts join; the logits [B, V] after each prompt."""
+        ...
+
+    def step(self, ids_B: Any) -> Any:
+        """Append one token to every sequence; the logits [B, V] after it."""
+        ...
+
+    def keep(self, rows: Sequence[int]) -> None:
+        """Drop all sequences but these."""
+        ...
 
 
 @dataclass
@@ -34,6 +61,8 @@ class _Row:
 class TransformersEngine:
     """Samples from a loaded policy, `max_batch` sequences at a time."""
 
+    name = "transformers"
+
     def __init__(self, policy: Policy, max_batch: int = 64) -> None:
         self.policy = policy
         self.max_batch = max_batch
@@ -42,103 +71,80 @@ class TransformersEngine:
     def generate(
         self, requests: Sequence[Request], sampling: Sampling, advance: Callable[[int], None] | None = None
     ) -> list[Completion]:
-        """Sample one completion a request, prompts of similar length (and equal prompts) together."""
-        order = sorted(range(len(requests)), key=lambda i: (-len(requests[i].prompt_ids), requests[i].prompt_ids, i))
+        """Sample one completion a request, round by round."""
         completions: dict[int, Completion] = {}
-        for start in range(0, len(order), self.max_batch):
-            batch = order[start : start + self.max_batch]
+        for indices in self._rounds(requests, sampling):
             try:
-                completions.update(self._batch(requests, batch, sampling))
+                with small_products(self.policy.model):
+                    completions.update(self._round(requests, indices, sampling, advance))
             except torch.OutOfMemoryError:
                 raise RunError(
-                    f"out of memory sampling {len(batch)} sequences at once", hint="lower --max-batch"
+                    f"out of memory sampling {self.max_batch} sequences at once", hint="lower --max-batch"
                 ) from None
-            if advance:
-                advance(len(batch))
         return [completions[index] for index in range(len(requests))]
 
-    def _batch(self, requests: Sequence[Request], batch: list[int], sampling: Sampling) -> dict[int, Completion]:
-        rows = [_new_row(index, requests[index].seed, sampling.max_tokens) for index in batch]
-        logits_BV, cache, mask_BT = self._prefill([requests[index].prompt_ids for index in batch])
-        running = list(rows)
-        stops = self.policy.stop_ids
+    def _rounds(self, requests: Sequence[Request], sampling: Sampling) -> list[list[int]]:
+        """Requests whose prompts are prefilled together."""
+        prompts = [request.prompt_ids for request in requests]
+        if self._on_tree(prompts, sampling):
+            return tree_batches(prompts, ROUND_TOKENS)
+        order = sorted(range(len(prompts)), key=lambda i: (-len(prompts[i]), prompts[i], i))
+        return [order[start : start + self.max_batch] for start in range(0, len(order), self.max_batch)]
+
+    def _on_tree(self, prompts: Sequence[list[int]], sampling: Sampling) -> bool:
+        model = causal(self.policy.model)
+        window = getattr(model.config.get_text_config(), "sliding_window", None)
+        longest = max(map(len, prompts), default=0) + sampling.max_tokens
+        return tree_attention.enabled(model) and (window is None or longest <= window)
+
+    def _round(
+        self,
+        requests: Sequence[Request],
+        indices: list[int],
+        sampling: Sampling,
+        advance: Callable[[int], None] | None,
+    ) -> dict[int, Completion]:
+        prompts = [requests[index].prompt_ids for index in indices]
+        batch: Batch = (TreeBatch if self._on_tree(prompts, sampling) else PaddedBatch)(self.policy, prompts)
+        rows = [_new_row(index, requests[index].seed, sampling.max_tokens) for index in indices]
+        running: list[_Row] = []
+        waiting = 0  # the first row that has not joined
         while True:
-            ids_B, logprobs_B = draw(logits_BV, _next_draws(running), sampling)
-            for row, id_, logprob in zip(running, ids_B.tolist(), logprobs_B.tolist(), strict=True):
-                if not row.done:
-                    row.ids.append(id_)
-                    row.logprobs.append(logprob)
-                    row.done = id_ in stops or len(row.ids) == sampling.max_tokens
-            left = [i for i, row in enumerate(running) if not row.done]
-            if not left:
+            left = [place for place, row in enumerate(running) if not row.done]
+            if not left and waiting == len(rows):
                 break
-            if len(left) < DROP_BELOW * len(running):
-                running = [running[i] for i in left]
-                keep = torch.tensor(left, device=mask_BT.device)
-                ids_B, mask_BT = ids_B[keep], mask_BT[keep]
-                cache.batch_select_indices(keep)
-            mask_BT = torch.cat([mask_BT, mask_BT.new_ones(len(mask_BT), 1)], dim=1)
-            logits_BV = self._forward(ids_B[:, None], mask_BT, cache)
-        return {row.index: _completion(row, stops) for row in rows}
+            if len(left) <= REFILL_BELOW * len(running):
+                batch.keep(left)
+                running = [running[place] for place in left]
+                if batch.joins or not running:
+                    joining = range(waiting, min(len(rows), waiting + self.max_batch - len(running)))
+                    waiting = joining.stop
+                    fresh = [rows[place] for place in joining]
+                    if fresh:
+                        self._draw(fresh, batch.admit(joining), sampling, advance)
+                        running += fresh
+                        continue
+            ids_B = torch.tensor([row.ids[-1] for row in running], device=self.policy.device)
+            self._draw(running, batch.step(ids_B), sampling, advance)
+        return {row.index: _completion(row, self.policy.stop_ids) for row in rows}
 
-    def _prefill(self, prompts: list[list[int]]) -> tuple[torch.Tensor, Any, torch.Tensor]:
-        """Logits after each prompt, the cache and the attention mask; equal prompts are computed once."""
-        unique = {tuple(prompt): None for prompt in prompts}
-        place = {prompt: row for row, prompt in enumerate(unique)}
-        length = max(map(len, unique))
-        pad = self.policy.tokenizer.pad_token_id or 0
-        ids_UT = torch.tensor([[pad] * (length - len(p)) + list(p) for p in unique], device=self.policy.device)
-        mask_UT = torch.tensor([[0] * (length - len(p)) + [1] * len(p) for p in unique], device=self.policy.device)
-        cache = growing_cache(self.policy.model.config)
-        logits_UV = self._forward(ids_UT, mask_UT, cache)
-        rows_B = torch.tensor([place[tuple(prompt)] for prompt in prompts], device=self.policy.device)
-        if len(unique) < len(prompts):
-            cache.batch_select_indices(rows_B)
-        return logits_UV[rows_B], cache, mask_UT[rows_B]
+    def _draw(
+        self, rows: list[_Row], logits_BV: torch.Tensor, sampling: Sampling, advance: Callable[[int], None] | None
+    ) -> None:
+        """Give every row that is not done its next token."""
+        ids_B, logprobs_B = draw(logits_BV, _next_draws(rows), sampling)
+        finished = 0
+        for row, id_, logprob in zip(rows, ids_B.tolist(), logprobs_B.tolist(), strict=True):
+            if not row.done:
+                row.ids.append(id_)
+                row.logprobs.append(logprob)
+                row.done = self._is_last(row, sampling)
+                finished += row.done
+        if advance and finished:
+            advance(finished)
 
-    def _forward(self, ids_BT: torch.Tensor, mask_BT: torch.Tensor, cache: Any) -> torch.Tensor:
-        """Float32 logits [B, V] of the last position."""
-        positions_BT = (mask_BT.cumsum(1) - 1).clamp(min=0)[:, -ids_BT.shape[1] :]
-        output = self.policy.model(
-            input_ids=ids_BT,
-            attention_mask=mask_BT,
-            position_ids=positions_BT,
-            past_key_values=cache,
-            use_cache=True,
-            logits_to_keep=1,
-        )
-        return output.logits[:, -1].float()
-
-
-def draw(logits_BV: torch.Tensor, draws_B: torch.Tensor, sampling: Sampling) -> tuple[torch.Tensor, torch.Tensor]:
-    """Token ids [B] and their log-probabilities [B], from uniform draws in [0, 1) by inverse CDF.
-
-    The log-probability is of softmax(logits / temperature) before any top-k, top-p or min-p cut; at temperature 0
-    the choice is the argmax and the log-probability that of temperature 1.
-    """
-    logp_BV = torch.log_softmax(logits_BV / (sampling.temperature or 1.0), dim=-1)
-    if sampling.temperature == 0:
-        ids_B = logits_BV.argmax(dim=-1)
-    else:
-        cdf_BV = _cut(logp_BV.double().exp(), sampling).cumsum(dim=-1)
-        targets_B1 = draws_B.to(cdf_BV.device)[:, None] * cdf_BV[:, -1:]
-        ids_B = torch.searchsorted(cdf_BV, targets_B1, right=True).squeeze(1).clamp(max=logits_BV.shape[1] - 1)
-    return ids_B, logp_BV.gather(1, ids_B[:, None]).squeeze(1)
-
-
-def _cut(probs_BV: torch.Tensor, sampling: Sampling) -> torch.Tensor:
-    """Zero what top-k, top-p and min-p exclude; not renormalised."""
-    if sampling.min_p > 0:
-        limit_B1 = sampling.min_p * probs_BV.amax(dim=-1, keepdim=True)
-        probs_BV = torch.where(probs_BV >= limit_B1, probs_BV, 0.0)
-    if sampling.top_k or sampling.top_p < 1:
-        sorted_BV, order_BV = probs_BV.sort(dim=-1, descending=True, stable=True)
-        before_BV = sorted_BV.cumsum(dim=-1) - sorted_BV
-        keep_BV = before_BV < sampling.top_p * sorted_BV.sum(dim=-1, keepdim=True)
-        if sampling.top_k:
-            keep_BV[:, sampling.top_k :] = False
-        probs_BV = torch.zeros_like(probs_BV).scatter(1, order_BV, sorted_BV * keep_BV)
-    return probs_BV
+    def _is_last(self, row: _Row, sampling: Sampling) -> bool:
+        return row.ids[-1] in self.policy.stop_ids or len(row.ids) == sampling.max_tokens
 
 
 def _new_row(index: int, seed: int, max_tokens: int) -> _Row:

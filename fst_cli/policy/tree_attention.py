@@ -6,6 +6,7 @@ copied or masked. Elsewhere, and under a sliding window, the children of one nod
 scaled_dot_product_attention side by side, over the keys of their path.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -15,6 +16,9 @@ from torch.utils.checkpoint import checkpoint
 from fst_cli.policy.prefix_tree import PrefixTree
 
 NAME = "fst_prefix_tree"  # in transformers' registry of attention functions
+
+# layer number, query [B, H, T, D], key and value [B, h, T, D], scale, sliding window -> output [B, H, T, D]
+Attend = Callable[[int, Any, Any, Any, float, int | None], Any]
 
 _flash = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
 _flash_backward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
@@ -137,7 +141,7 @@ def enable(model: Any) -> bool:
     """Let a transformers model compute prefix trees; whether it can.
 
     Only attention that goes through transformers' registry, without soft caps or attention sinks, can be replaced. A
-    call without a tree computes what it did before.
+    call without `attend` computes what it did before.
     """
     config = model.config.get_text_config()
     kinds = set(getattr(config, "layer_types", None) or [])
@@ -164,24 +168,40 @@ def _register() -> None:
     from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
     def forward(
-        module: Any, query: Any, key: Any, value: Any, attention_mask: Any, prefix_tree: Any = None, **kwargs: Any
+        module: Any, query: Any, key: Any, value: Any, attention_mask: Any, attend: Attend | None = None, **kwargs: Any
     ) -> Any:
-        if prefix_tree is None:
+        if attend is None:
             return sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
-        output = tree_attention(query, key, value, prefix_tree, kwargs.get("scaling"), kwargs.get("sliding_window"))
+        scale = kwargs.get("scaling") or query.shape[-1] ** -0.5
+        output = attend(module.layer_idx, query, key, value, scale, kwargs.get("sliding_window"))
         return output.transpose(1, 2), None
 
     AttentionInterface.register(NAME, forward)
     AttentionMaskInterface.register(NAME, sdpa_mask)
 
 
-def tree_hidden(decoder: Any, tree: PrefixTree, device: Any) -> Any:
-    """Last hidden states [S, D] of the tree's tokens, by the decoder of a model that `enable` prepared."""
+def tree_hidden(
+    decoder: Any, tree: PrefixTree, device: Any, remember: Callable[[int, Any, Any], None] | None = None
+) -> Any:
+    """Last hidden states [S, D] of the tree's tokens, by the decoder of a model that `enable` prepared.
+
+    `remember` is given each layer's number, keys and values [1, h, S, D].
+    """
+
+    def attend(layer: int, query: Any, key: Any, value: Any, scale: float, window: int | None) -> Any:
+        if remember is not None:
+            remember(layer, key, value)
+        return tree_attention(query, key, value, tree, scale, window)
+
     return decoder(
         input_ids=torch.tensor([tree.ids], device=device),
         position_ids=torch.tensor([tree.positions], device=device),
-        # A mask of four dimensions is passed on as it is: transformers must not build one of its own, S×S.
-        attention_mask=torch.ones(1, 1, 1, 1, dtype=torch.bool, device=device),
+        attention_mask=no_mask(device),
         use_cache=False,
-        prefix_tree=tree,
+        attend=attend,
     ).last_hidden_state[0]
+
+
+def no_mask(device: Any) -> Any:
+    """A mask of four dimensions is passed on as it is: transformers must not build one of its own, S×S."""
+    return torch.ones(1, 1, 1, 1, dtype=torch.bool, device=device)

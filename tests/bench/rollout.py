@@ -1,74 +1,224 @@
-"""Our engine against transformers.generate on the same requests: python tests/bench/rollout.py [MODEL]
+"""Sampling, ours against others on the same requests: python tests/bench/rollout.py [MODEL] [--turns 2]
 
-8 problems x 8 samples under the task's seed prompt, 64 new tokens each at temperature 1, the stop token suppressed in
-both so that both make the same number of tokens. Prints tokens per second and the ratio, each the best of three.
+Engines: `ours`; `generate`, transformers.generate in left-padded batches of 64; `continuous`, transformers' own
+continuous batching (on a CPU it takes --engines ours,continuous and patience); `vllm`, with --vllm PYTHON, the python
+of an environment that has vLLM and fst. Each lives in a process of its own; they take turns, so that a slow minute of
+the machine hits all. Printed: generated tokens a second (prefill included) and the ratio to transformers.generate.
+
+(a) 8 problems x 8 samples, prompts of 200 tokens, 64 new tokens each; (b) FST: K=4 prompts of 300 tokens x 16 problems
+of 50 tokens x 2 samples, 64 new tokens; (c) as (a) with 16 samples, completions of 1 to 256 tokens, 64 on average.
+Nothing stops early and temperature is 1, so all engines make the same number of tokens.
 """
 
+import argparse
+import subprocess
 import sys
 import time
+from pathlib import Path
 
-import torch
+import numpy as np
 
-from fst_cli.data.records import Sampling
-from fst_cli.engines.base import Request
-from fst_cli.engines.transformers_engine import TransformersEngine
-from fst_cli.fast.population import make_prompt
-from fst_cli.policy.chat import render
-from fst_cli.policy.model import Policy, load_policy
-from fst_cli.tasks.registry import get_task, task_options
-
-NEW = 64
-policy = load_policy(sys.argv[1] if len(sys.argv) > 1 else "mini")
-task = get_task("stargraph")
-problems = list(task.problems(task_options(task, {"d": 5, "p": 4, "n": 50}), "test", 8, 0))
-prompts = [
-    render(policy.tokenizer, make_prompt(task.seed_prompt), p, policy.context) for p in problems for _ in range(8)
-]
+BATCH = 64
+SETTINGS = {"a": (1, 150, 8, 8), "b": (4, 300, 16, 2), "c": (1, 150, 8, 16)}  # prompts, tokens, problems, samples
+PROBLEM_TOKENS, NEW, LONGEST = 50, 64, 256
+ENGINES = ("ours", "generate", "continuous", "vllm")
 
 
-class Endless(Policy):
-    """A policy that never stops early."""
-
-    @property
-    def stop_ids(self) -> set[int]:
-        """None."""
-        return set()
-
-
-def ours() -> int:
-    """Tokens made by our engine."""
-    engine = TransformersEngine(Endless(**vars(policy)))
-    done = engine.generate([Request(p, seed) for seed, p in enumerate(prompts)], Sampling(max_tokens=NEW))
-    return sum(len(completion.ids) for completion in done)
+def requests(setting: str, vocabulary: int) -> tuple[list[list[int]], list[int]]:
+    """Prompt ids and the number of new tokens of each request."""
+    rng = np.random.default_rng(0)
+    count, length, problem_count, samples = SETTINGS[setting]
+    low = min(100, vocabulary // 2)  # no special tokens
+    prompts = [rng.integers(low, vocabulary, length).tolist() for _ in range(count)]
+    problems = [rng.integers(low, vocabulary, PROBLEM_TOKENS).tolist() for _ in range(problem_count)]
+    ids = [prompt + problem for problem in problems for prompt in prompts for _ in range(samples)]
+    new = [NEW] * len(ids)
+    if setting == "c":
+        new = np.clip(rng.geometric(1 / NEW, len(ids)), 1, LONGEST).tolist()
+    return ids, new
 
 
-def theirs() -> int:
-    """Tokens made by transformers.generate, left-padded."""
-    width = max(map(len, prompts))
-    ids = torch.tensor([[policy.tokenizer.pad_token_id] * (width - len(p)) + p for p in prompts])
-    mask = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts])
-    options = {
-        "do_sample": True,
-        "temperature": 1.0,
-        "top_k": 0,
-        "top_p": 1.0,
-        "min_new_tokens": NEW,
-        "max_new_tokens": NEW,
-    }
-    with torch.inference_mode():
-        return policy.model.generate(ids, attention_mask=mask, **options)[:, width:].numel()
+def ours(policy, prompts, new):
+    """Our embedded engine."""
+    from fst_cli.data.records import Sampling
+    from fst_cli.engines.base import Request
+    from fst_cli.engines.transformers_engine import TransformersEngine
+
+    class Engine(TransformersEngine):
+        def _is_last(self, row, sampling):
+            return len(row.ids) == new[row.index]
+
+    engine = Engine(policy, BATCH)
+
+    def run(count: int) -> int:
+        asked = [Request(prompt, seed) for seed, prompt in enumerate(prompts[:count])]
+        return sum(len(done.ids) for done in engine.generate(asked, Sampling(max_tokens=max(new))))
+
+    return run
 
 
-def best(run) -> float:
-    """Tokens per second, the best of three."""
-    rates = []
-    for _ in range(3):
+def generate(policy, prompts, new):
+    """transformers.generate."""
+    import torch
+    from transformers import StoppingCriteria
+
+    class Enough(StoppingCriteria):
+        def __init__(self, rows, width):
+            self.ends = torch.tensor([new[row] for row in rows]) + width
+
+        def __call__(self, input_ids, scores, **kwargs):
+            return input_ids.shape[1] >= self.ends
+
+    policy.model.set_attn_implementation("sdpa")
+    pad = policy.tokenizer.pad_token_id or 0
+    # eos_token_id -1 is never drawn, so only the lengths stop.
+    options = {"do_sample": True, "temperature": 1.0, "top_k": 0, "top_p": 1.0, "eos_token_id": -1, "pad_token_id": pad}
+
+    def run(count: int) -> int:
+        made = 0
+        for start in range(0, count, BATCH):
+            rows = range(start, min(start + BATCH, count))
+            width = max(len(prompts[row]) for row in rows)
+            ids = torch.tensor([[pad] * (width - len(prompts[row])) + prompts[row] for row in rows])
+            mask = torch.tensor([[0] * (width - len(prompts[row])) + [1] * len(prompts[row]) for row in rows])
+            most = max(new[row] for row in rows)
+            with torch.inference_mode():
+                done = policy.model.generate(
+                    ids, attention_mask=mask, max_new_tokens=most, stopping_criteria=[Enough(rows, width)], **options
+                )
+            assert done.shape[1] == width + most
+            made += sum(new[row] for row in rows)
+        return made
+
+    return run
+
+
+def continuous(policy, prompts, new):
+    """transformers' continuous batching."""
+    from transformers import ContinuousBatchingConfig, GenerationConfig
+
+    policy.model.set_attn_implementation("sdpa_paged")
+    config = GenerationConfig(do_sample=True, temperature=1.0, top_k=0, top_p=1.0, eos_token_id=-1, max_new_tokens=NEW)
+    batching = ContinuousBatchingConfig(num_blocks=1024, max_batch_tokens=1024)
+
+    def run(count: int) -> int:
+        with policy.model.continuous_batching_context_manager(
+            generation_config=config, continuous_batching_config=batching, block=True
+        ) as manager:
+            for number, (prompt, most) in enumerate(zip(prompts[:count], new, strict=False)):
+                manager.add_request(prompt, request_id=str(number), max_new_tokens=most)
+            made, finished = 0, 0
+            while finished < count:
+                done = manager.get_result(timeout=5)
+                if done is not None and done.is_finished():
+                    made, finished = made + len(done.generated_tokens), finished + 1
+        assert made == sum(new[:count])
+        return made
+
+    return run
+
+
+def vllm(policy, prompts, new):
+    """vLLM in process."""
+    from vllm import LLM, SamplingParams
+
+    from fst_cli.policy.names import resolve_model
+
+    llm = LLM(
+        resolve_model(policy.name), dtype="float32", enforce_eager=True, max_model_len=1024, max_num_seqs=BATCH,
+        generation_config="vllm", disable_log_stats=True,
+    )  # fmt: skip
+    asked = [
+        SamplingParams(temperature=1.0, top_p=1.0, top_k=0, min_p=0.0, max_tokens=n, ignore_eos=True, logprobs=0)
+        for n in new
+    ]
+
+    def run(count: int) -> int:
+        wanted = [{"prompt_token_ids": prompt} for prompt in prompts[:count]]
+        done = llm.generate(wanted, asked[:count], use_tqdm=False)
+        return sum(len(one.outputs[0].token_ids) for one in done)
+
+    return run
+
+
+def serve(which: str, model: str, setting: str) -> None:
+    """Answer every line read with the tokens a second of one run."""
+    from fst_cli.policy.model import load_policy
+
+    policy = load_policy(model)
+    make = {"ours": ours, "generate": generate, "continuous": continuous, "vllm": vllm}[which]
+    prompts, new = requests(setting, policy.model.config.vocab_size)
+    run = make(policy, prompts, new)
+    run(2)  # a warm-up
+    print("ready", flush=True)
+    for _ in sys.stdin:
         started = time.perf_counter()
-        rates.append(run() / (time.perf_counter() - started))
-    return max(rates)
+        made = run(len(prompts))
+        print("rate", made, made / (time.perf_counter() - started), flush=True)
 
 
-mine, reference = best(ours), best(theirs)
-lengths = f"{min(map(len, prompts))}-{max(map(len, prompts))} prompt tokens"
-print(f"{policy.name}: 64 x {NEW} tokens, {lengths}")
-print(f"ours {mine:.0f} tokens/s, transformers.generate {reference:.0f} tokens/s, ratio {mine / reference:.2f}")
+class Child:
+    """One engine in a process of its own."""
+
+    def __init__(self, python: str, which: str, model: str, setting: str) -> None:
+        command = [python, __file__, model, "--only", which, "--settings", setting]
+        pipe = subprocess.PIPE
+        self.command = " ".join(command)
+        self.process = subprocess.Popen(
+            command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True, start_new_session=True
+        )
+        self._until("ready")
+
+    def rate(self) -> float:
+        """Tokens a second of one run."""
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+        return float(self._until("rate")[2])
+
+    def close(self) -> None:
+        """End it and what it started."""
+        import os
+        import signal
+
+        os.killpg(self.process.pid, signal.SIGKILL)
+
+    def _until(self, word: str) -> list[str]:
+        while line := self.process.stdout.readline():
+            if line.startswith(word):
+                return line.split()
+        raise SystemExit(f"{self.command} ended; run it to see why (it waits for a line on standard input)")
+
+
+def main() -> None:
+    """Bench all settings of one model."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", nargs="?", default="mini")
+    parser.add_argument("--turns", type=int, default=2)
+    parser.add_argument("--settings", default="abc")
+    parser.add_argument("--engines", default="ours,generate")
+    parser.add_argument("--vllm", metavar="PYTHON", help="the python of an environment with vLLM; adds engine vllm")
+    parser.add_argument("--only", choices=ENGINES, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.only:
+        serve(given.only, given.model, given.settings)
+        return
+    engines = given.engines.split(",") + (["vllm"] if given.vllm else [])
+    for setting in given.settings:
+        pythons = [given.vllm if engine == "vllm" else sys.executable for engine in engines]
+        children = [Child(*pair, given.model, setting) for pair in zip(pythons, engines, strict=True)]
+        turns = np.array([[child.rate() for child in children] for _ in range(given.turns)])
+        for child in children:
+            child.close()
+        base = turns[:, engines.index("generate")] if "generate" in engines else turns[:, -1]
+        parts = []
+        for number, engine in enumerate(engines):
+            ratios = turns[:, number] / base
+            parts.append(
+                f"{engine} {np.median(turns[:, number]):.0f} tok/s, {np.median(ratios):.2f}x "
+                f"({min(ratios):.2f}-{max(ratios):.2f})"
+            )
+        print(f"{Path(given.model).name} ({setting}): {'; '.join(parts)}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

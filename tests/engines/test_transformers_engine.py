@@ -5,7 +5,8 @@ from transformers import MinPLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 
 from fst_cli.data.records import Sampling
 from fst_cli.engines.base import Request
-from fst_cli.engines.transformers_engine import TransformersEngine, draw
+from fst_cli.engines.draw import draw
+from fst_cli.engines.transformers_engine import TransformersEngine
 from fst_cli.policy.chat import encode_chat
 
 
