@@ -1,13 +1,13 @@
 """`fst eval`: reward and success on held-out problems."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from fst_cli.commands.engine_options import with_engine
 from fst_cli.commands.options import (
     Limit,
-    MaxBatch,
     MaxTokens,
     MinP,
     Model,
@@ -23,7 +23,10 @@ from fst_cli.commands.options import (
 )  # fmt: skip
 
 
+@with_engine
 def evaluate(
+    *,
+    engines: Any,
     problems: Problems,
     out: Out,
     model: Model = "mini",
@@ -41,7 +44,6 @@ def evaluate(
     top_k: TopK = 0,
     min_p: MinP = 0.0,
     max_tokens: MaxTokens = 128,
-    max_batch: MaxBatch = 64,
     seed: Seed = 0,
     limit: Limit = None,
 ) -> None:
@@ -61,11 +63,11 @@ def evaluate(
     with saved_stdin(problems) as path:
         known = load_problems(path, limit)
         lead = load_prompts(prompts, known)[0]
-        policy = load_policy(model, weights)
+        policy = load_policy(model, weights, lazy=engines.lazy)
         cells = [Cell("current", policy, lead)]
         if grid:
             first = load_prompts(seed_prompts, known)[0]
-            base = load_policy(model)
+            base = load_policy(model, lazy=engines.lazy)
             cells = [
                 Cell("base+seed", base, first),
                 Cell("base+evolved", base, lead),
@@ -79,7 +81,7 @@ def evaluate(
             samples=samples,
             sampling=sampling,
             seed=seed,
-            max_batch=max_batch,
+            engines=engines,
             limit=limit,
             prompts_path=prompts,
         )

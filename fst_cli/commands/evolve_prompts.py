@@ -1,13 +1,13 @@
 """`fst evolve-prompts`: the fast loop."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from fst_cli.commands.engine_options import with_engine
 from fst_cli.commands.options import (
     Cycle,
-    MaxBatch,
     MaxTokens,
     Model,
     Out,
@@ -19,7 +19,10 @@ from fst_cli.commands.options import (
 )
 
 
+@with_engine
 def evolve_prompts(
+    *,
+    engines: Any,
     problems: Problems,
     out: Out,
     model: Model = "mini",
@@ -71,7 +74,6 @@ def evolve_prompts(
     ] = None,
     temperature: Temperature = 1.0,
     max_tokens: MaxTokens = 128,
-    max_batch: MaxBatch = 64,
     seed: Seed = 0,
     cycle: Cycle = 0,
 ) -> None:
@@ -121,7 +123,7 @@ def evolve_prompts(
         spend_limit=spend_limit,
     )
     evolve_stage(
-        partial(load_policy, model, weights),
+        partial(load_policy, model, weights, lazy=engines.lazy),
         problems,
         prompts,
         out,
@@ -130,7 +132,7 @@ def evolve_prompts(
         seed=seed,
         cycle=cycle,
         reflector=make_reflector(asked, settings.recipe, model),
-        max_batch=max_batch,
+        engines=engines,
         evidence=evidence,
         known=known,
         spend_limit=spend_limit,

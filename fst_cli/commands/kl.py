@@ -1,13 +1,13 @@
 """`fst kl`: how far trained weights have moved from the base model."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from fst_cli.commands.engine_options import with_engine
 from fst_cli.commands.options import (
     Limit,
-    MaxBatch,
     MaxTokens,
     MicroTokens,
     Model,
@@ -20,7 +20,10 @@ from fst_cli.commands.options import (
 )  # fmt: skip
 
 
+@with_engine
 def kl(
+    *,
+    engines: Any,
     problems: Problems,
     weights: Annotated[Path, typer.Option(help="Trained weights: the weights/ folder of a train-step.")],
     out: Out,
@@ -29,7 +32,6 @@ def kl(
     samples: Samples = 1,
     temperature: Temperature = 1.0,
     max_tokens: MaxTokens = 128,
-    max_batch: MaxBatch = 64,
     micro_tokens: MicroTokens = 8192,
     seed: Seed = 0,
     limit: Limit = None,
@@ -47,14 +49,14 @@ def kl(
     from fst_cli.stages.kl import kl_stage
 
     kl_stage(
-        partial(load_policy, model, weights),
+        partial(load_policy, model, weights, lazy=engines.lazy),
         problems,
         prompts,
         out,
         samples=samples,
         sampling=Sampling(temperature=temperature, max_tokens=max_tokens),
         seed=seed,
-        max_batch=max_batch,
+        engines=engines,
         micro_tokens=micro_tokens,
         limit=limit,
     )

@@ -1,14 +1,14 @@
 """`fst rollout`: sample and score completions."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from fst_cli.commands.engine_options import with_engine
 from fst_cli.commands.options import (
     Cycle,
     Limit,
-    MaxBatch,
     MaxTokens,
     MinP,
     Model,
@@ -24,7 +24,10 @@ from fst_cli.commands.options import (
 )  # fmt: skip
 
 
+@with_engine
 def rollout(
+    *,
+    engines: Any,
     problems: Problems,
     out: Out,
     model: Model = "mini",
@@ -36,7 +39,6 @@ def rollout(
     top_k: TopK = 0,
     min_p: MinP = 0.0,
     max_tokens: MaxTokens = 128,
-    max_batch: MaxBatch = 64,
     seed: Seed = 0,
     cycle: Cycle = 0,
     step: Step = 0,
@@ -60,7 +62,7 @@ def rollout(
 
     sampling = Sampling(temperature=temperature, top_p=top_p, top_k=top_k, min_p=min_p, max_tokens=max_tokens)
     rollout_stage(
-        partial(load_policy, model, weights),
+        partial(load_policy, model, weights, lazy=engines.lazy),
         problems,
         prompts,
         out,
@@ -69,7 +71,7 @@ def rollout(
         seed=seed,
         cycle=cycle,
         step=step,
-        max_batch=max_batch,
+        engines=engines,
         limit=limit,
         reuse=reuse,
     )

@@ -12,6 +12,7 @@ from pydantic import Field, ValidationError, model_validator
 from fst_cli.data.errors import DataError, UsageError, bad_settings
 from fst_cli.data.files import atomic_file
 from fst_cli.data.records import Record, Sampling
+from fst_cli.engines.settings import EngineSettings
 from fst_cli.fast.settings import EvolveSettings, ReflectorSettings
 from fst_cli.slow.settings import TrainSettings
 
@@ -54,7 +55,7 @@ class RunConfig(Record):
     problems_per_step: int = Field(default=32, ge=1)
     temperature: float = Field(default=1.0, gt=0, description="of training rollouts and prompt scoring")
     max_tokens: int = Field(default=4096, ge=1)
-    max_batch: int = Field(default=64, ge=1)
+    engine: EngineSettings = EngineSettings()
     fast: FastConfig = FastConfig()
     slow: SlowConfig = SlowConfig()
     eval: EvalConfig = EvalConfig()
@@ -70,6 +71,12 @@ class RunConfig(Record):
         return Sampling(temperature=self.eval.temperature, top_p=self.eval.top_p, max_tokens=self.max_tokens)
 
     @property
+    def engine_settings(self) -> EngineSettings:
+        """The engine, able to serve the adapters of this run."""
+        rank = max(self.engine.max_lora_rank, self.slow.lora_rank)
+        return self.engine.model_copy(update={"max_lora_rank": rank})
+
+    @property
     def problems_per_cycle(self) -> int:
         """Size of a lookahead batch L_c."""
         return self.steps_per_cycle * self.problems_per_step
@@ -78,6 +85,8 @@ class RunConfig(Record):
     def _fits(self) -> "RunConfig":
         if not (self.fast.enabled or self.slow.enabled):
             raise ValueError("with neither fast nor slow weights there is nothing to do")
+        if self.slow.enabled and self.engine.logprobs == "none":
+            raise ValueError("engine.logprobs=none leaves nothing to train on")
         if self.fast.enabled and self.slow.enabled and self.slow.group_size % self.fast.k:
             raise ValueError(f"fast.k={self.fast.k} does not divide slow.group_size={self.slow.group_size}")
         if self.fast.enabled and self.fast.anchor > self.problems_per_cycle:

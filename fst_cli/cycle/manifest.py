@@ -17,7 +17,7 @@ from fst_cli.data.files import atomic_file, is_complete, read_json, sha256, stag
 from fst_cli.policy.model import weights_hash
 from fst_cli.policy.names import resolve_model
 
-_PACKAGES = ("torch", "transformers", "peft", "gepa", "safetensors", "numpy", "math-verify")
+_PACKAGES = ("torch", "transformers", "peft", "gepa", "safetensors", "numpy", "math-verify", "vllm")
 
 
 def write_manifest(folder: Path, config: RunConfig) -> None:

@@ -16,6 +16,7 @@ from fst_cli.cycle.manifest import write_manifest, write_metrics
 from fst_cli.data import jsonl
 from fst_cli.data.files import is_complete, is_up_to_date, read_json, stage_path
 from fst_cli.data.records import Problem, Prompt
+from fst_cli.engines.registry import Engines
 from fst_cli.fast.population import seed_population
 from fst_cli.fast.settings import EvolveSettings
 from fst_cli.policy.model import Policy, load_policy
@@ -35,6 +36,7 @@ class Run:
 
     config: RunConfig
     folder: Path
+    engines: Engines
     weights: Path | None = None  # the newest trained weights
     _policy: Policy | None = None
     _loaded: Path | None = None
@@ -44,7 +46,7 @@ class Run:
     def policy(self) -> Policy:
         """The current policy, loaded once."""
         if self._policy is None or self._loaded != self.weights:
-            self._policy = load_policy(self.config.model, self.weights)
+            self._policy = load_policy(self.config.model, self.weights, lazy=self.engines.lazy)
             self._loaded = self.weights
         return self._policy
 
@@ -53,7 +55,7 @@ class Run:
         if self.weights is None:
             return self.policy()
         if self._base is None:
-            self._base = load_policy(self.config.model)
+            self._base = load_policy(self.config.model, lazy=self.engines.lazy)
         return self._base
 
     def trained(self, weights: Path, in_memory: bool) -> None:
@@ -79,14 +81,15 @@ class Run:
 
 def run_cycles(config: RunConfig, folder: Path) -> None:
     """Run or go on with a run whose config.toml is in `folder`."""
-    run = Run(config, folder)
-    _data(run)
-    prompts = folder / "seed.jsonl"
-    if not prompts.exists():
-        jsonl.write(prompts, seed_population(get_task(config.task).seed_prompt))
-    for number in range(config.cycles):
-        prompts = _one_cycle(run, number, prompts)
-    _measure(run, prompts)
+    with Engines(config.engine_settings) as engines:
+        run = Run(config, folder, engines)
+        _data(run)
+        prompts = folder / "seed.jsonl"
+        if not prompts.exists():
+            jsonl.write(prompts, seed_population(get_task(config.task).seed_prompt))
+        for number in range(config.cycles):
+            prompts = _one_cycle(run, number, prompts)
+        _measure(run, prompts)
 
 
 def _data(run: Run) -> None:
@@ -137,7 +140,7 @@ def _evolve(run: Run, number: int, lookahead: Path, carried: Path, prompts: Path
         seed=config.seed,
         cycle=number,
         reflector=make_reflector(fast, fast.recipe, config.model),
-        max_batch=config.max_batch,
+        engines=run.engines,
         evidence=prompts.parent / "evolve",
         spend_limit=fast.spend_limit,
     )
@@ -170,7 +173,7 @@ def _one_step(run: Run, number: int, step: int, prompts: Path) -> None:
             seed=config.seed,
             cycle=number,
             step=step,
-            max_batch=config.max_batch,
+            engines=run.engines,
             reuse=reuse,
         ),
     )
@@ -181,11 +184,14 @@ def _one_step(run: Run, number: int, step: int, prompts: Path) -> None:
         f"cycle {number} step {step}: train-step",
         folder / "train.json",
         [rollouts, state, before, *([problems, prompts] if distilling else [])],
-        lambda: train_stage(
-            run.policy, rollouts, folder, settings=settings, seed=config.seed, state=state, teacher=teacher
-        ),
+        lambda: _train(run, rollouts, folder, settings=settings, state=state, teacher=teacher),
     )
     run.trained(folder / "weights", in_memory=ran)
+
+
+def _train(run: Run, rollouts: Path, folder: Path, **given: Any) -> None:
+    run.engines.sleep()  # where trainer and engine share one GPU
+    train_stage(run.policy, rollouts, folder, seed=run.config.seed, **given)
 
 
 def _measure(run: Run, prompts: Path) -> None:
@@ -207,7 +213,7 @@ def _measure(run: Run, prompts: Path) -> None:
                 samples=1,
                 sampling=config.sampling,
                 seed=config.seed,
-                max_batch=config.max_batch,
+                engines=run.engines,
                 limit=config.eval.kl_problems,
             ),
         )
@@ -231,7 +237,7 @@ def _evaluate(run: Run, output: Path, prompts: Path, grid: bool) -> None:
         samples=config.eval.samples,
         sampling=config.eval_sampling,
         seed=config.seed,
-        max_batch=config.max_batch,
+        engines=run.engines,
         prompts_path=prompts,
     )
 

@@ -27,7 +27,9 @@ class Completion:
 
 
 class Engine(Protocol):
-    """A sampler. Completion i answers request i; its draws depend on its own seed only."""
+    """A sampler. Completion i answers request i; where the build allows it, its draws depend on its own seed only."""
+
+    name: str
 
     def generate(
         self, requests: Sequence[Request], sampling: Sampling, advance: Callable[[int], None] | None = None

@@ -44,7 +44,7 @@ class TreeBatch:
     joins = True
 
     def __init__(self, policy: Policy, prompts: Sequence[list[int]]) -> None:
-        self.policy, self.model, self.device = policy, causal(policy.model), policy.device
+        self.model, self.device = policy.model, policy.device
         unique = list(dict.fromkeys(map(tuple, prompts)))
         numbers = {prompt: number for number, prompt in enumerate(unique)}
         self._prompt = [numbers[tuple(prompt)] for prompt in prompts]
@@ -53,7 +53,7 @@ class TreeBatch:
         ends = {node.end - 1: number for number, node in enumerate(self.tree.nodes)}
         leaves = [ends[int(row[-1])] for row in self.tree.rows]  # a prompt ends where a node ends
         self._paths = [[*self.tree.nodes[leaf].path, leaf] for leaf in leaves]
-        layers = self.model.config.get_text_config().num_hidden_layers
+        layers = causal(self.model).config.get_text_config().num_hidden_layers
         self._tree_keys: list[Any] = [None] * layers  # [h, S, D]
         self._tree_values: list[Any] = [None] * layers
         hidden_SD = tree_attention.tree_hidden(decoder(self.model), self.tree, self.device, self._remember)

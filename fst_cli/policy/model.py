@@ -4,9 +4,11 @@ Trained weights are a folder on disk, either a PEFT adapter (`adapter_model.safe
 whole model (`model.safetensors`). The rule is base + adapter: an adapter is never merged in place (PITFALLS 13).
 """
 
+import contextlib
+import functools
 import hashlib
 import json
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,19 +21,40 @@ Method = Literal["lora", "full"]
 BASE = "base"
 
 
-@dataclass
 class Policy:
-    """A loaded policy. `hash` names its weights: two policies with one hash sample the same distribution.
+    """A policy. `hash` names its weights: two policies with one hash sample the same distribution.
 
-    `weights` is the folder that holds what training changed; None for the base model.
+    `weights` is the folder that holds what training changed; None for the base model. The model itself may be loaded
+    when it is first asked for: an engine that samples elsewhere needs the rest only.
     """
 
-    model: Any
-    tokenizer: Any
-    name: str
-    hash: str
-    template: str
-    weights: Path | None = None
+    def __init__(
+        self,
+        load: Callable[[], Any],
+        tokenizer: Any,
+        config: Any,
+        name: str,
+        hash: str,
+        template: str,
+        weights: Path | None = None,
+    ) -> None:
+        self._load, self._model = load, None
+        self.tokenizer, self.config, self.name = tokenizer, config, name
+        self.hash, self.template, self.weights = hash, template, weights
+
+    @property
+    def model(self) -> Any:
+        """The transformers or PEFT model.
+
+        Raises DataError where it does not load.
+        """
+        if self._model is None:
+            self._model = self._load()
+        return self._model
+
+    @model.setter
+    def model(self, model: Any) -> None:
+        self._model = model
 
     @property
     def device(self) -> Any:
@@ -41,56 +64,95 @@ class Policy:
     @property
     def context(self) -> int:
         """Longest prompt plus completion, in tokens."""
-        return int(self.model.config.max_position_embeddings)
+        return int(self.config.get_text_config().max_position_embeddings)
 
     @property
     def is_adapter(self) -> bool:
         """Whether the trained weights are a PEFT adapter."""
+        if self._model is None:
+            return self.weights is not None and _is_adapter(self.weights)
         return hasattr(self.model, "peft_config")
 
     @property
     def stop_ids(self) -> set[int]:
         """Token ids that end a completion."""
-        stops = self.model.generation_config.eos_token_id
-        stops = stops if isinstance(stops, list) else [stops]
-        return {stop for stop in [*stops, self.tokenizer.eos_token_id] if stop is not None}
+        found = [self.tokenizer.eos_token_id]
+        for settings in (self.config.get_text_config(), _generation_config(self.name)):
+            stops = getattr(settings, "eos_token_id", None)
+            found += stops if isinstance(stops, list) else [stops]
+        return {stop for stop in found if stop is not None}
 
 
-def load_policy(name: str, weights: Path | None = None) -> Policy:
-    """Load a model by name and, where given, trained weights over it.
+def load_policy(name: str, weights: Path | None = None, lazy: bool = False) -> Policy:
+    """Load a model by name and, where given, trained weights over it; with `lazy`, the model itself when asked for.
 
     Float32 on the CPU and for a whole model that was trained (so it was saved), else bfloat16 on a GPU.
 
     Raises UsageError for an unknown name and DataError for a folder that holds no weights or does not load.
     """
+    from transformers import AutoConfig, AutoTokenizer
+
+    source = resolve_model(name)
+    if weights is not None and not _is_adapter(weights) and not (weights / "config.json").exists():
+        raise DataError(f"{weights}: holds no weights", hint="give the weights/ folder of a train-step")
+    with _told_as(name, weights):
+        tokenizer = AutoTokenizer.from_pretrained(source)
+        config = AutoConfig.from_pretrained(source)
+    template = hashlib.sha256(str(tokenizer.chat_template).encode()).hexdigest()[:16]
+    load = functools.partial(_load_model, name, weights)
+    policy = Policy(load, tokenizer, config, name, weights_hash(source, weights), template, weights)
+    if not lazy:
+        policy.model = load()
+    return policy
+
+
+def _load_model(name: str, weights: Path | None) -> Any:
     import torch
-    from safetensors import SafetensorError
-    from transformers import AutoModelForCausalLM, AutoTokenizer, logging
+    from transformers import AutoModelForCausalLM, logging
 
     from fst_cli.policy import tree_attention
 
     logging.disable_progress_bar()
     source = resolve_model(name)
-    adapter = weights is not None and (weights / "adapter_config.json").exists()
-    if weights is not None and not adapter and not (weights / "config.json").exists():
-        raise DataError(f"{weights}: holds no weights", hint="give the weights/ folder of a train-step")
+    adapter = weights is not None and _is_adapter(weights)
     whole = str(weights) if weights is not None and not adapter else source
     device = "cuda" if torch.cuda.is_available() else "cpu"
     dtype = torch.bfloat16 if device == "cuda" and whole == source else torch.float32
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(source)
+    with _told_as(name, weights):
         model = AutoModelForCausalLM.from_pretrained(whole, dtype=dtype)
         if adapter:
             from peft import PeftModel
 
             model = PeftModel.from_pretrained(model, str(weights), is_trainable=True)
+    model.to(device).eval()
+    tree_attention.enable(model.get_base_model() if adapter else model)
+    return model
+
+
+@contextlib.contextmanager
+def _told_as(name: str, weights: Path | None) -> Iterator[None]:
+    """What transformers, peft and safetensors raise for a broken file, as a DataError."""
+    from safetensors import SafetensorError
+
+    try:
+        yield
     except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError) as error:
         reason = str(error).strip().splitlines()[0]
         raise DataError(f"the model {name}{f' with {weights}' if weights else ''} does not load: {reason}") from None
-    model.to(device).eval()
-    tree_attention.enable(model.get_base_model() if adapter else model)
-    template = hashlib.sha256(str(tokenizer.chat_template).encode()).hexdigest()[:16]
-    return Policy(model, tokenizer, name, weights_hash(source, weights), template, weights)
+
+
+def _is_adapter(weights: Path) -> bool:
+    return (weights / "adapter_config.json").exists()
+
+
+@functools.cache
+def _generation_config(name: str) -> Any:
+    from transformers import GenerationConfig
+
+    try:
+        return GenerationConfig.from_pretrained(resolve_model(name))
+    except OSError:  # the model comes without one
+        return None
 
 
 def weights_hash(source: str, weights: Path | None) -> str:

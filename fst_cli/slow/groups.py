@@ -42,8 +42,8 @@ class Batch:
 def load_batch(path: Path) -> Batch:
     """Read a rollouts.jsonl and the safetensors beside it.
 
-    Raises DataError where rows are missing, groups have different sizes or a single rollout, or the sampling was not
-    that of the policy itself (top-p, top-k, min-p or temperature 0), whose log-probabilities can't be trained on.
+    Raises DataError where rows or log-probabilities are missing, groups have different sizes or a single rollout, or
+    the sampling was not that of the policy itself (top-p, top-k, min-p or temperature 0).
     """
     rollouts = jsonl.read_all(path, Rollout)
     tokens = tensors.of_rollouts(path, rollouts)
@@ -56,6 +56,12 @@ def load_batch(path: Path) -> Batch:
             f"{path}: sampled with {first.sampling!r}",
             hint="top-p, top-k and min-p renormalise in the sampler only; train on rollouts without them",
         )
+    for rollout, row in zip(rollouts, tokens, strict=True):
+        if not np.isfinite(row.logprobs).all():
+            raise DataError(
+                f"{path}: rollout {rollout.id}: the sampler's log-probabilities are missing",
+                hint="roll out with --logprobs require or recompute",
+            )
     return Batch(rollouts, tokens, _group_numbers(path, rollouts))
 
 

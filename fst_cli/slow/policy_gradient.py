@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from fst_cli.policy.logprobs import TokenSequence, completion_logprobs, micro_batches, within
+from fst_cli.policy.mismatch import mismatch_kl, ratio_quantiles
 from fst_cli.policy.model import Policy
 from fst_cli.policy.reference import reference_model
 from fst_cli.slow.advantages import advantages, is_flat
@@ -92,11 +93,10 @@ class PolicyGradient:
         }
         if not tokens:
             return found | dict.fromkeys(_TOKEN_FIGURES)
-        ratio = np.exp(tokens["difference"])
         values = (
             float(tokens["entropy"].mean()),
-            [float(q) for q in np.quantile(ratio, [0, 0.01, 0.5, 0.99, 1])],
-            float((ratio - 1 - tokens["difference"]).mean()),
+            ratio_quantiles(tokens["difference"]),
+            mismatch_kl(tokens["difference"]),
             float(tokens["clipped"].mean()) if "clipped" in tokens else None,
             float(tokens["truncated"].mean()) if "truncated" in tokens else None,
         )

@@ -9,7 +9,7 @@ from fst_cli.console import say
 from fst_cli.data import jsonl
 from fst_cli.data.files import stage
 from fst_cli.data.records import Evaluation, Prompt, Sampling
-from fst_cli.engines.registry import make_engine
+from fst_cli.engines.registry import Engines
 from fst_cli.measure.evaluate import evaluate, summarise
 from fst_cli.policy.model import Policy
 from fst_cli.stages.inputs import load_problems
@@ -32,7 +32,7 @@ def eval_stage(
     samples: int,
     sampling: Sampling,
     seed: int,
-    max_batch: int = 64,
+    engines: Engines | None = None,
     limit: int | None = None,
     prompts_path: Path | None = None,
 ) -> dict[str, Any]:
@@ -50,7 +50,7 @@ def eval_stage(
     inputs = {"problems": problems_path, "prompts": prompts_path, "weights": weights}
     with stage("eval", out, inputs, settings) as kept:
         for cell in cells:
-            engine = make_engine(cell.policy, max_batch)
+            engine = (engines or Engines()).of(cell.policy)
             found = evaluate(cell.policy, engine, problems, cell.prompt, samples, sampling, seed, cell.name)
             figures[cell.name] = summarise(found)
             records += found

@@ -12,7 +12,7 @@ from fst_cli.data import jsonl
 from fst_cli.data.errors import UsageError
 from fst_cli.data.files import atomic_folder, sha256, stage
 from fst_cli.data.records import Sampling
-from fst_cli.engines.registry import make_engine
+from fst_cli.engines.registry import Engines
 from fst_cli.engines.reuse import load_kept
 from fst_cli.fast.budget import check_budget
 from fst_cli.fast.evolve import Carried, evolve
@@ -38,7 +38,7 @@ def evolve_stage(
     seed: int,
     reflector: Reflector,
     cycle: int = 0,
-    max_batch: int = 64,
+    engines: Engines | None = None,
     evidence: Path | None = None,
     known: Path | None = None,
     spend_limit: float = 0.0,
@@ -69,7 +69,7 @@ def evolve_stage(
     inputs = {"problems": problems_path, "prompts": prompts_path, "weights": policy.weights, "known": known}
     journal = Journal(_journal_folder(evidence), {**kept_settings, "inputs": _hashes(inputs), "version": __version__})
     with stage("evolve-prompts", out, inputs, kept_settings) as kept, tempfile.TemporaryDirectory() as scratch:
-        engine = make_engine(policy, max_batch)
+        engine = (engines or Engines()).of(policy)
         evolved = evolve(
             policy, engine, problems, carried, reflector, settings, sampling, seed, cycle, Path(scratch),
             journal=journal, spend_limit=spend_limit,

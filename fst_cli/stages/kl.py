@@ -8,7 +8,7 @@ from fst_cli.console import say
 from fst_cli.data import jsonl
 from fst_cli.data.files import stage
 from fst_cli.data.records import Sampling
-from fst_cli.engines.registry import make_engine
+from fst_cli.engines.registry import Engines
 from fst_cli.measure.divergence import divergence, summarise
 from fst_cli.policy.model import Policy
 from fst_cli.stages.inputs import load_problems, load_prompts
@@ -23,7 +23,7 @@ def kl_stage(
     samples: int,
     sampling: Sampling,
     seed: int,
-    max_batch: int = 64,
+    engines: Engines | None = None,
     micro_tokens: int = 8192,
     limit: int | None = None,
 ) -> dict[str, Any]:
@@ -41,7 +41,7 @@ def kl_stage(
     }
     inputs = {"problems": problems_path, "prompts": prompts_path, "weights": policy.weights}
     with stage("kl", out, inputs, settings) as kept:
-        engine = make_engine(policy, max_batch)
+        engine = (engines or Engines()).of(policy)
         found = divergence(policy, engine, problems, prompt, samples, sampling, seed, micro_tokens)
         jsonl.write(out, found)
         kept["figures"] = figures = summarise(found)

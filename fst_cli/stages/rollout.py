@@ -9,7 +9,7 @@ from fst_cli.data import jsonl, tensors
 from fst_cli.data.files import stage
 from fst_cli.data.records import Sampling
 from fst_cli.engines.collect import collect, group_slots, warn_if_truncated
-from fst_cli.engines.registry import make_engine
+from fst_cli.engines.registry import Engines
 from fst_cli.engines.reuse import claim, load_kept, with_claimed
 from fst_cli.policy.model import Policy
 from fst_cli.stages.inputs import load_problems, load_prompts
@@ -26,7 +26,7 @@ def rollout_stage(
     seed: int,
     cycle: int = 0,
     step: int = 0,
-    max_batch: int = 64,
+    engines: Engines | None = None,
     limit: int | None = None,
     reuse: Path | None = None,
 ) -> dict[str, Any]:
@@ -50,7 +50,7 @@ def rollout_stage(
     }
     inputs = {"problems": problems_path, "prompts": prompts_path, "weights": policy.weights, "reuse": reuse}
     with stage("rollout", out, inputs, settings) as kept:
-        engine = make_engine(policy, max_batch)
+        engine = (engines or Engines()).of(policy)
         claimed = claim(kept_rollouts, slots, sampling, policy.template)
         live = [slot for place, slot in enumerate(slots) if place not in claimed]
         found = collect(policy, engine, live, sampling, (seed, "rollout", cycle, step), "rolling out")
@@ -61,14 +61,21 @@ def rollout_stage(
         else:
             tensors.write(tensors.beside(out), found.tokens)
         jsonl.write(out, rollouts)
-        figures = found.figures()
+        figures = found.figures() | (engine.agreement.figures() if engine.agreement else {})
         kept["figures"] = figures
     warn_if_truncated(figures, sampling.max_tokens)
     say(
         f"{figures['rollouts']} rollouts{_reused(figures)}, reward {figures['reward_mean']:.3f}, "
-        f"{figures['tokens_per_second']:.0f} tokens/s (transformers engine) -> {out}"
+        f"{figures['tokens_per_second']:.0f} tokens/s ({engine.name} engine{_agreement(figures)}) -> {out}"
     )
     return figures
+
+
+def _agreement(figures: dict[str, Any]) -> str:
+    if "mismatch_kl" not in figures:
+        return ""
+    low, *_, high = figures["ratio_quantiles"]
+    return f"; mismatch KL {figures['mismatch_kl']:.1e}, ratios {low:.4f} to {high:.4f} on {figures['probed']} samples"
 
 
 def _reused(figures: dict[str, Any]) -> str:

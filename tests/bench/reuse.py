@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from fst_cli.cycle.config import load_config
+from fst_cli.engines.registry import Engines
 from fst_cli.policy.model import load_policy
 from fst_cli.stages.rollout import rollout_stage
 
@@ -32,7 +33,7 @@ for step, folder in enumerate(folders):
             figures = rollout_stage(
                 lambda policy=policy: policy, folder / "problems.jsonl", place / "prompts.jsonl",
                 Path(scratch) / "rollouts.jsonl", group_size=config.slow.group_size, sampling=config.sampling,
-                seed=config.seed, cycle=given.cycle, step=step, max_batch=config.max_batch, reuse=reuse,
+                seed=config.seed, cycle=given.cycle, step=step, engines=Engines(config.engine), reuse=reuse,
             )  # fmt: skip
             seconds.append(time.perf_counter() - started)
             shares.append(figures["reused_share"])

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from fst_cli.data.errors import RunError
 from fst_cli.data.records import Prompt, Sampling
 from fst_cli.engines.base import Request
-from fst_cli.engines.registry import make_engine
 from fst_cli.fast.reflectors.base import Edit, ReflectionError, Trace, Usage
 from fst_cli.fast.settings import Recipe, ReflectorSettings
 from fst_cli.policy.chat import encode_chat
@@ -155,7 +154,9 @@ def openai_reflector(model: str, settings: ReflectorSettings, recipe: Recipe) ->
 
 def local_reflector(base: Policy, max_tokens: int, recipe: Recipe) -> LanguageModelReflector:
     """A reflector that is the frozen base model itself."""
-    engine = make_engine(base)
+    from fst_cli.engines.transformers_engine import TransformersEngine
+
+    engine = TransformersEngine(base)
     one_at_a_time = threading.Lock()
 
     def complete(text: str, seed: int) -> Reply:

@@ -1,0 +1,211 @@
+"""vLLM in this process: fast on GPUs, with adapters swapped in from the step's weights folder.
+
+Every sampling field is set (PITFALLS 2), and vLLM's defaults are kept out (`generation_config="vllm"`). The CPU build
+differs in two ways that are said when it starts: it dies of a seed per request, so it is seeded per call; and it
+serves adapters five times slower than merged weights, so merged weights are reloaded.
+"""
+
+import io
+import os
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fst_cli.console import say
+from fst_cli.data.errors import RunError, UsageError
+from fst_cli.data.records import FinishReason, Sampling
+from fst_cli.data.seeds import derive
+from fst_cli.engines.base import Completion, Request
+from fst_cli.engines.settings import EngineSettings
+from fst_cli.policy.merged import save_merged
+from fst_cli.policy.model import BASE, Policy
+from fst_cli.policy.names import resolve_model
+
+
+class VllmEngine:
+    """One `vllm.LLM` over a base model."""
+
+    name = "vllm"
+
+    def __init__(self, policy: Policy, settings: EngineSettings) -> None:
+        _environment()
+        try:
+            from vllm import LLM
+            from vllm.platforms import current_platform
+        except ImportError as error:
+            raise UsageError(f"vLLM can't be imported: {error}", hint="pip install 'fst-cli[vllm]'") from None
+        on_cpu = current_platform.is_cpu()
+        self.seeds = ("engine" if on_cpu else "request") if settings.seeds == "auto" else settings.seeds
+        self.adapters = ("merge" if on_cpu else "lora") if settings.adapters == "auto" else settings.adapters
+        self._can_sleep = not on_cpu
+        self._asleep = False
+        self._base, self._stop_ids = resolve_model(policy.name), sorted(policy.stop_ids)
+        self._holds = BASE  # the weights in the engine, without an adapter
+        self._loaded = ""  # hash of the policy it samples from
+        self._adapter: Any = None
+        self._adapters_served = 0
+        before = _children()
+        options = {
+            "model": self._base,
+            "dtype": "float32" if on_cpu else "bfloat16",
+            "max_model_len": min(settings.max_context or policy.context, policy.context),
+            "max_num_seqs": settings.max_batch,
+            "generation_config": "vllm",
+            "logprobs_mode": "processed_logprobs",  # at the temperature used
+            "worker_extension_cls": "fst_cli.engines.vllm_worker.SeededWorker",
+            "enforce_eager": on_cpu,
+            "tensor_parallel_size": settings.tensor_parallel,
+            "disable_log_stats": True,
+        }
+        if not on_cpu:
+            options |= {"gpu_memory_utilization": settings.gpu_memory_utilization, "enable_sleep_mode": True}
+        if self.adapters == "lora":
+            options |= {"enable_lora": True, "max_loras": 1, "max_lora_rank": settings.max_lora_rank}
+        say(
+            f"starting vLLM ({'CPU' if on_cpu else 'GPU'}): a seed per {self.seeds}, adapters "
+            + ("served as they are" if self.adapters == "lora" else "merged and reloaded")
+        )
+        try:
+            self._llm = LLM(**options)
+        except Exception as error:
+            _end(before)
+            raise RunError(
+                f"vLLM does not start: {str(error).strip().splitlines()[-1]}",
+                hint="its own log is above; VLLM_LOGGING_LEVEL=INFO shows more",
+            ) from None
+        self._processes = [process for process in _children() if process not in before]
+
+    def load(self, policy: Policy) -> None:
+        """Sample from these weights from now on: an adapter beside the base model, or other weights in its place."""
+        if policy.hash == self._loaded:
+            return
+        self._wake()
+        self._adapter = None
+        if policy.weights is None:
+            self._hold(BASE, Path(self._base))
+        elif not policy.is_adapter:
+            self._hold(policy.hash, policy.weights)
+        elif self.adapters == "lora":
+            from vllm.lora.request import LoRARequest
+
+            self._hold(BASE, Path(self._base))
+            self._adapters_served += 1  # an id is never used twice: vLLM caches by it
+            folder = str(policy.weights.resolve())
+            self._adapter = LoRARequest(f"fst-{policy.hash}", self._adapters_served, folder)
+        else:
+            with tempfile.TemporaryDirectory() as scratch:
+                save_merged(policy, Path(scratch))
+                self._hold(policy.hash, Path(scratch))
+        self._llm.reset_prefix_cache()
+        self._loaded = policy.hash
+
+    def generate(
+        self, requests: Sequence[Request], sampling: Sampling, advance: Callable[[int], None] | None = None
+    ) -> list[Completion]:
+        """Sample one completion a request."""
+        if not requests:
+            return []
+        self._wake()
+        if self.seeds == "engine":
+            self._llm.collective_rpc("fst_seed", args=(derive(*(request.seed for request in requests)),))
+        done = self._llm.generate(
+            [{"prompt_token_ids": request.prompt_ids} for request in requests],
+            [self._parameters(request, sampling) for request in requests],
+            lora_request=self._adapter,
+            use_tqdm=_bar(advance) if advance else False,
+        )
+        return [_completion(one.outputs[0]) for one in done]
+
+    def sleep(self) -> None:
+        """Give the GPU's memory to the trainer; the weights wait in the machine's memory."""
+        if self._can_sleep and not self._asleep:
+            self._llm.sleep(level=1)
+            self._asleep = True
+
+    def close(self) -> None:
+        """End vLLM and every process it started."""
+        del self._llm
+        _end([], self._processes)
+
+    def _wake(self) -> None:
+        if self._asleep:
+            self._llm.wake_up()
+            self._asleep = False
+
+    def _hold(self, name: str, folder: Path) -> None:
+        if self._holds != name:
+            self._llm.collective_rpc("reload_weights", kwargs={"weights_path": str(folder.resolve())})
+            self._holds = name
+
+    def _parameters(self, request: Request, sampling: Sampling) -> Any:
+        from vllm import SamplingParams
+
+        return SamplingParams(
+            n=1,
+            temperature=sampling.temperature,
+            top_p=sampling.top_p,
+            top_k=sampling.top_k,
+            min_p=sampling.min_p,
+            max_tokens=sampling.max_tokens,
+            min_tokens=0,
+            presence_penalty=0.0,
+            frequency_penalty=0.0,
+            repetition_penalty=1.0,
+            stop_token_ids=self._stop_ids,
+            ignore_eos=False,
+            seed=request.seed if self.seeds == "request" else None,
+            logprobs=0,  # of the token that was sampled
+            detokenize=False,
+        )
+
+
+def _environment() -> None:
+    """vLLM reads its settings from the environment; what the user set stays."""
+    os.environ.setdefault("VLLM_LOGGING_STREAM", "ext://sys.stderr")  # standard output is for data
+    os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
+    cores = ",".join(map(str, sorted(os.sched_getaffinity(0))))
+    os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", cores)  # its own choice leaves one core out
+    os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "4")
+
+
+def _bar(advance: Callable[[int], None]) -> Any:
+    """A progress bar, as vLLM takes it, that only tells how many have finished."""
+    from tqdm import tqdm
+
+    class Bar(tqdm):
+        def __init__(self, *args: Any, **options: Any) -> None:
+            super().__init__(*args, **options, file=io.StringIO())
+
+        def update(self, n: float | None = 1) -> bool | None:
+            advance(int(n or 0))
+            return super().update(n)
+
+    return Bar
+
+
+def _completion(output: Any) -> Completion:
+    ids = list(output.token_ids)
+    logprobs = [chosen[id_].logprob for id_, chosen in zip(ids, output.logprobs, strict=True)]
+    reason: FinishReason = "stop" if output.finish_reason == "stop" else "length"
+    return Completion(ids, np.asarray(logprobs, dtype=np.float32), reason)
+
+
+def _children() -> list[Any]:
+    import psutil
+
+    return psutil.Process().children(recursive=True)
+
+
+def _end(before: list[Any], processes: list[Any] | None = None) -> None:
+    """Terminate processes, by default all children but those of before; kill what does not end in five seconds."""
+    import psutil
+
+    ours = [process for process in processes or _children() if process not in before]
+    for process in ours:
+        if process.is_running():
+            process.terminate()
+    for process in psutil.wait_procs(ours, timeout=5)[1]:
+        process.kill()
