@@ -32,11 +32,11 @@ def with_engine(command: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(command)
     def wrapped(**given: Any) -> None:
         from fst_cli.engines.registry import Engines
-        from fst_cli.engines.settings import EngineSettings
-        from fst_cli.stages.inputs import from_options
+        from fst_cli.engines.settings import ENGINES, EngineSettings
+        from fst_cli.stages.inputs import from_options, one_of
 
         chosen = {name: given.pop(name) for name in _OPTIONS}
-        chosen["name"] = chosen.pop("engine")
+        chosen["name"] = one_of("--engine", chosen.pop("engine"), list(ENGINES))
         with Engines(from_options(EngineSettings, **chosen)) as engines:
             command(**given, engines=engines)
 

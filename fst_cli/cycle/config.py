@@ -72,9 +72,11 @@ class RunConfig(Record):
 
     @property
     def engine_settings(self) -> EngineSettings:
-        """The engine, able to serve the adapters of this run."""
-        rank = max(self.engine.max_lora_rank, self.slow.lora_rank)
-        return self.engine.model_copy(update={"max_lora_rank": rank})
+        """The engine, ready for the weights that this run trains."""
+        changes: dict[str, Any] = {"max_lora_rank": max(self.engine.max_lora_rank, self.slow.lora_rank)}
+        if self.slow.method == "full" and self.engine.adapters == "auto":
+            changes["adapters"] = "merge"
+        return self.engine.model_copy(update=changes)
 
     @property
     def problems_per_cycle(self) -> int:

@@ -1,12 +1,13 @@
 """Which engine samples, and how: the engine options of a command and the [engine] section of a run's config.toml."""
 
-from typing import Literal
+from typing import Literal, get_args
 
 from pydantic import Field
 
 from fst_cli.data.records import Record
 
 EngineName = Literal["transformers", "vllm", "openai"]
+ENGINES = get_args(EngineName)
 
 
 class EngineSettings(Record):

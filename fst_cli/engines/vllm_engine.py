@@ -5,6 +5,8 @@ differs in two ways that are said when it starts: it dies of a seed per request,
 serves adapters five times slower than merged weights, so merged weights are reloaded.
 """
 
+import contextlib
+import gc
 import io
 import os
 import tempfile
@@ -33,39 +35,50 @@ class VllmEngine:
     def __init__(self, policy: Policy, settings: EngineSettings) -> None:
         _environment()
         try:
-            from vllm import LLM
             from vllm.platforms import current_platform
         except ImportError as error:
             raise UsageError(f"vLLM can't be imported: {error}", hint="pip install 'fst-cli[vllm]'") from None
-        on_cpu = current_platform.is_cpu()
+        self._on_cpu = on_cpu = current_platform.is_cpu()
         self.seeds = ("engine" if on_cpu else "request") if settings.seeds == "auto" else settings.seeds
         self.adapters = ("merge" if on_cpu else "lora") if settings.adapters == "auto" else settings.adapters
-        self._can_sleep = not on_cpu
-        self._asleep = False
+        if self.seeds == "engine":  # with a core of its own, requests would meet in batches by chance
+            os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
+        self._settings, self._context = settings, policy.context
         self._base, self._stop_ids = resolve_model(policy.name), sorted(policy.stop_ids)
-        self._holds = BASE  # the weights in the engine, without an adapter
+        self._adapters_served = 0
+        self._start(BASE, Path(self._base))
+
+    def _start(self, name: str, folder: Path) -> None:
+        """Start vLLM on a whole model.
+
+        Raises RunError where it does not start.
+        """
+        from vllm import LLM
+
+        self._asleep = False
+        self._started = self._holds = name  # the weights it started with, and has now, without an adapter
         self._loaded = ""  # hash of the policy it samples from
         self._adapter: Any = None
-        self._adapters_served = 0
         before = _children()
+        settings = self._settings
         options = {
-            "model": self._base,
-            "dtype": "float32" if on_cpu else "bfloat16",
-            "max_model_len": min(settings.max_context or policy.context, policy.context),
+            "model": str(folder),
+            "dtype": "float32" if self._on_cpu else "bfloat16",
+            "max_model_len": min(settings.max_context or self._context, self._context),
             "max_num_seqs": settings.max_batch,
             "generation_config": "vllm",
             "logprobs_mode": "processed_logprobs",  # at the temperature used
             "worker_extension_cls": "fst_cli.engines.vllm_worker.SeededWorker",
-            "enforce_eager": on_cpu,
+            "enforce_eager": self._on_cpu,
             "tensor_parallel_size": settings.tensor_parallel,
             "disable_log_stats": True,
         }
-        if not on_cpu:
+        if not self._on_cpu:
             options |= {"gpu_memory_utilization": settings.gpu_memory_utilization, "enable_sleep_mode": True}
         if self.adapters == "lora":
             options |= {"enable_lora": True, "max_loras": 1, "max_lora_rank": settings.max_lora_rank}
         say(
-            f"starting vLLM ({'CPU' if on_cpu else 'GPU'}): a seed per {self.seeds}, adapters "
+            f"starting vLLM ({'CPU' if self._on_cpu else 'GPU'}): a seed per {self.seeds}, adapters "
             + ("served as they are" if self.adapters == "lora" else "merged and reloaded")
         )
         try:
@@ -98,7 +111,7 @@ class VllmEngine:
         else:
             with tempfile.TemporaryDirectory() as scratch:
                 save_merged(policy, Path(scratch))
-                self._hold(policy.hash, Path(scratch))
+                self._hold(policy.hash, Path(scratch), merged=True)
         self._llm.reset_prefix_cache()
         self._loaded = policy.hash
 
@@ -121,13 +134,14 @@ class VllmEngine:
 
     def sleep(self) -> None:
         """Give the GPU's memory to the trainer; the weights wait in the machine's memory."""
-        if self._can_sleep and not self._asleep:
+        if not self._on_cpu and not self._asleep:
             self._llm.sleep(level=1)
             self._asleep = True
 
     def close(self) -> None:
         """End vLLM and every process it started."""
         del self._llm
+        gc.collect()
         _end([], self._processes)
 
     def _wake(self) -> None:
@@ -135,8 +149,19 @@ class VllmEngine:
             self._llm.wake_up()
             self._asleep = False
 
-    def _hold(self, name: str, folder: Path) -> None:
-        if self._holds != name:
+    def _hold(self, name: str, folder: Path, merged: bool = False) -> None:
+        """Put a whole model into the engine; `merged`: its output layer is the base model's.
+
+        On a CPU vLLM packs a copy of a tied output layer that reloading leaves as it was: there, only a new start
+        changes it.
+        """
+        if self._holds == name:
+            return
+        same_output = self._started == BASE and (merged or name == BASE)
+        if self._on_cpu and not same_output:
+            self.close()
+            self._start(name, folder)
+        else:
             self._llm.collective_rpc("reload_weights", kwargs={"weights_path": str(folder.resolve())})
             self._holds = name
 
@@ -196,7 +221,17 @@ def _completion(output: Any) -> Completion:
 def _children() -> list[Any]:
     import psutil
 
-    return psutil.Process().children(recursive=True)
+    # multiprocessing's resource tracker is this process's own, whoever started it.
+    found = psutil.Process().children(recursive=True)
+    return [process for process in found if not _is_tracker(process)]
+
+
+def _is_tracker(process: Any) -> bool:
+    import psutil
+
+    with contextlib.suppress(psutil.Error):
+        return any("resource_tracker" in word for word in process.cmdline())
+    return False
 
 
 def _end(before: list[Any], processes: list[Any] | None = None) -> None:
