@@ -10,7 +10,7 @@ import typer
 # Name, type, default and help; the names are the fields of EngineSettings, but for the first.
 _OPTIONS: dict[str, tuple[Any, Any, str]] = {
     "engine": (str, "transformers", "transformers (comes along), vllm (in process), or openai (servers)."),
-    "max_batch": (int, 64, "Sequences sampled at once."),
+    "max_batch": (int, 128, "Sequences sampled at once."),
     "probe": (int, 4, "Samples whose log-probabilities the trainer's model checks; 0 is none."),
     "mismatch_limit": (float, 0.1, "Fail above this KL between engine and trainer, nats per token."),
     "seeds": (str, "auto", "vllm, openai: a seed per request, or of the engine, per call; auto."),

@@ -23,6 +23,7 @@ from fst_cli.engines.base import Completion, Request
 from fst_cli.engines.settings import EngineSettings
 from fst_cli.policy.model import Policy
 
+GREETING = 5.0  # seconds that a server has to say that it is there
 PAUSES = (1.0, 3.0, 10.0, 30.0)  # seconds to wait when no server answers, each time, before giving up
 
 
@@ -91,6 +92,9 @@ class OpenaiEngine:
 
         Raises RunError where no server answers any more, or the answers lack what training needs.
         """
+        for server in self._servers:
+            if server.down:
+                self._greet(server)
         found: dict[int, Completion] = {}
         with ThreadPoolExecutor(self._settings.max_batch) as pool:
             asked = {pool.submit(self._one, request, sampling): row for row, request in enumerate(requests)}
@@ -172,9 +176,7 @@ class OpenaiEngine:
                 "return_token_ids": True,
             },
         )
-        if server.down:
-            server.down = False
-            say(f"{server.url} answers again")
+        self._stood(server)
         return self._completion(server, reply.choices[0])
 
     def _completion(self, server: _Server, choice: Any) -> Completion:
@@ -199,11 +201,18 @@ class OpenaiEngine:
         import openai
 
         try:
-            server.base = server.base or next(iter(server.client.models.list())).id
+            first = next(iter(server.client.with_options(timeout=GREETING).models.list())).id
+            server.base = server.base or first
+            self._stood(server)
         except (openai.APIConnectionError, openai.InternalServerError) as error:
             self._fell(server, error)
         except openai.APIStatusError as error:
             raise RunError(f"{server.url} refuses to list its models: {error}") from None
+
+    def _stood(self, server: _Server) -> None:
+        if server.down:
+            server.down = False
+            say(f"{server.url} answers again")
 
     def _fell(self, server: _Server, error: Exception) -> None:
         if not server.down:

@@ -48,6 +48,10 @@ class Engines(contextlib.AbstractContextManager):
             self._service.sleep()
 
     def __exit__(self, *exception: Any) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End what was started."""
         if self._service:
             self._service.close()
             self._service = None
@@ -58,7 +62,7 @@ class Engines(contextlib.AbstractContextManager):
 
             return TransformersEngine(policy, self.settings.max_batch)
         if self._service is None or self._model != policy.name:
-            self.__exit__()
+            self.close()
             self._service, self._model = _start(policy, self.settings), policy.name
         self._service.load(policy)
         return self._service

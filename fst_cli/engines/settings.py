@@ -14,7 +14,7 @@ class EngineSettings(Record):
     """One engine."""
 
     name: EngineName = Field(default="transformers", description="the embedded one, vLLM in process, or servers")
-    max_batch: int = Field(default=64, ge=1, description="sequences sampled at once")
+    max_batch: int = Field(default=128, ge=1, description="sequences sampled at once")
     probe: int = Field(default=4, ge=0, description="samples that the trainer's model checks")
     mismatch_limit: float = Field(
         default=0.1, gt=0, description="fail above this KL between engine and trainer, nats per token"

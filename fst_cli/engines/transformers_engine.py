@@ -63,7 +63,7 @@ class TransformersEngine:
 
     name = "transformers"
 
-    def __init__(self, policy: Policy, max_batch: int = 64) -> None:
+    def __init__(self, policy: Policy, max_batch: int = 128) -> None:
         self.policy = policy
         self.max_batch = max_batch
 

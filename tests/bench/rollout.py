@@ -1,9 +1,8 @@
 """Sampling, ours against others on the same requests: python tests/bench/rollout.py [MODEL] [--turns 2]
 
-Engines: `ours`; `generate`, transformers.generate in left-padded batches of 64; `continuous`, transformers' own
+Engines: `ours`; `generate`, transformers.generate in left-padded batches of 128; `continuous`, transformers' own
 continuous batching (on a CPU it takes --engines ours,continuous and patience); `vllm`, with --vllm PYTHON, the python
-of an environment that has vLLM and fst. Each lives in a process of its own; they take turns, so that a slow minute of
-the machine hits all. Printed: generated tokens a second (prefill included) and the ratio to transformers.generate.
+of an environment that has vLLM and fst. They take turns, each alone in a process of its own. Printed: generated tokens a second (prefill included) and the ratio to transformers.generate.
 
 (a) 8 problems x 8 samples, prompts of 200 tokens, 64 new tokens each; (b) FST: K=4 prompts of 300 tokens x 16 problems
 of 50 tokens x 2 samples, 64 new tokens; (c) as (a) with 16 samples, completions of 1 to 256 tokens, 64 on average.
@@ -11,6 +10,8 @@ Nothing stops early and temperature is 1, so all engines make the same number of
 """
 
 import argparse
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -18,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-BATCH = 64
+BATCH = 128
 SETTINGS = {"a": (1, 150, 8, 8), "b": (4, 300, 16, 2), "c": (1, 150, 8, 16)}  # prompts, tokens, problems, samples
 PROBLEM_TOKENS, NEW, LONGEST = 50, 64, 256
 ENGINES = ("ours", "generate", "continuous", "vllm")
@@ -141,8 +142,8 @@ def vllm(policy, prompts, new):
     return run
 
 
-def serve(which: str, model: str, setting: str) -> None:
-    """Answer every line read with the tokens a second of one run."""
+def measure(which: str, model: str, setting: str) -> None:
+    """Print the tokens a second of one run, after a warm-up."""
     from fst_cli.policy.model import load_policy
 
     policy = load_policy(model)
@@ -150,43 +151,25 @@ def serve(which: str, model: str, setting: str) -> None:
     prompts, new = requests(setting, policy.model.config.vocab_size)
     run = make(policy, prompts, new)
     run(2)  # a warm-up
-    print("ready", flush=True)
-    for _ in sys.stdin:
-        started = time.perf_counter()
-        made = run(len(prompts))
-        print("rate", made, made / (time.perf_counter() - started), flush=True)
+    started = time.perf_counter()
+    made = run(len(prompts))
+    print("rate", made / (time.perf_counter() - started), flush=True)
 
 
-class Child:
-    """One engine in a process of its own."""
-
-    def __init__(self, python: str, which: str, model: str, setting: str) -> None:
-        command = [python, __file__, model, "--only", which, "--settings", setting]
-        pipe = subprocess.PIPE
-        self.command = " ".join(command)
-        self.process = subprocess.Popen(
-            command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True, start_new_session=True
-        )
-        self._until("ready")
-
-    def rate(self) -> float:
-        """Tokens a second of one run."""
-        self.process.stdin.write("\n")
-        self.process.stdin.flush()
-        return float(self._until("rate")[2])
-
-    def close(self) -> None:
-        """End it and what it started."""
-        import os
-        import signal
-
-        os.killpg(self.process.pid, signal.SIGKILL)
-
-    def _until(self, word: str) -> list[str]:
-        while line := self.process.stdout.readline():
-            if line.startswith(word):
-                return line.split()
-        raise SystemExit(f"{self.command} ended; run it to see why (it waits for a line on standard input)")
+def rate(engine: str, given: argparse.Namespace, setting: str) -> float:
+    """Tokens a second of one engine, in a process of its own that is alone meanwhile."""
+    python = given.vllm if engine == "vllm" else sys.executable
+    command = [python, __file__, given.model, "--only", engine, "--settings", setting]
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, start_new_session=True
+    )
+    try:
+        for line in process.stdout:
+            if line.startswith("rate "):
+                return float(line.split()[1])
+        raise SystemExit(f"{' '.join(command)} ended; run it to see why")
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)  # and what it started
 
 
 def main() -> None:
@@ -200,15 +183,11 @@ def main() -> None:
     parser.add_argument("--only", choices=ENGINES, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.only:
-        serve(given.only, given.model, given.settings)
+        measure(given.only, given.model, given.settings)
         return
     engines = given.engines.split(",") + (["vllm"] if given.vllm else [])
     for setting in given.settings:
-        pythons = [given.vllm if engine == "vllm" else sys.executable for engine in engines]
-        children = [Child(*pair, given.model, setting) for pair in zip(pythons, engines, strict=True)]
-        turns = np.array([[child.rate() for child in children] for _ in range(given.turns)])
-        for child in children:
-            child.close()
+        turns = np.array([[rate(engine, given, setting) for engine in engines] for _ in range(given.turns)])
         base = turns[:, engines.index("generate")] if "generate" in engines else turns[:, -1]
         parts = []
         for number, engine in enumerate(engines):

@@ -27,12 +27,15 @@ class Server:
             protocol_version = "HTTP/1.1"
 
             def do_GET(self):
+                if server.is_dead():
+                    self.close_connection = True
+                    return
                 self.reply(200, {"object": "list", "data": [{"id": "base", "object": "model"}]})
 
             def do_POST(self):
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
                 with LOCK:
-                    if server.lives is not None and server.answered >= server.lives:
+                    if server.is_dead():
                         self.close_connection = True
                         return
                     self.reply(*server.answer(self.path.removeprefix("/v1/"), body))
@@ -51,6 +54,9 @@ class Server:
         self.http = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         threading.Thread(target=self.http.serve_forever, daemon=True).start()
         self.url = f"http://127.0.0.1:{self.http.server_port}/v1"
+
+    def is_dead(self):
+        return self.lives is not None and self.answered >= self.lives
 
     def answer(self, path, body):
         self.seen.append((path, body))

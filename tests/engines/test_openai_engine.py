@@ -50,10 +50,15 @@ def test_samples_come_back_as_they_were_drawn(mini, serve, requests):
 def test_work_is_shared_and_nothing_is_lost_when_a_server_dies(mini, serve, requests, capfd):
     first, second = serve(), serve()
     first.lives = 3
+    expected = TransformersEngine(mini).generate(requests, SAMPLING)
     with engines(first, second) as opened:
-        same(opened.of(mini).generate(requests, SAMPLING), TransformersEngine(mini).generate(requests, SAMPLING))
-    assert first.answered == 3 and second.answered == 7
-    assert f"{first.url} does not answer" in capfd.readouterr().err
+        same(opened.of(mini).generate(requests, SAMPLING), expected)
+        assert first.answered == 3 and second.answered == 7
+        first.lives = None  # it is back, and gets its share again
+        same(opened.of(mini).generate(requests, SAMPLING), expected)
+        assert first.answered > 3 and first.answered + second.answered == 20
+    told = capfd.readouterr().err
+    assert f"{first.url} does not answer" in told and f"{first.url} answers again" in told
 
 
 def test_a_server_that_comes_back_is_used_again(mini, serve, requests, capfd):
