@@ -2,8 +2,8 @@
 
 Continuous batching: finished sequences leave the batch and waiting ones join it. Every sample has its own stream of
 uniform draws, from its own seed, so that the batch around it does not change what it draws. transformers' own
-continuous batching is not used: on a CPU it builds a mask and gathers the whole cache at every token, it shares
-prefixes by blocks and only between prompts that come one after the other, and it has no seed per request.
+continuous batching is not used: without flash-attention's paged kernel it gathers the whole cache and builds a mask of
+all queries × all keys at every token, it shares prefixes in whole pages only, and it has one seed for all requests.
 """
 
 from collections.abc import Callable, Sequence
@@ -66,6 +66,7 @@ class TransformersEngine:
     def __init__(self, policy: Policy, max_batch: int = 128) -> None:
         self.policy = policy
         self.max_batch = max_batch
+        self._stops = policy.stop_ids
 
     @torch.inference_mode()
     def generate(
@@ -126,7 +127,7 @@ class TransformersEngine:
                         continue
             ids_B = torch.tensor([row.ids[-1] for row in running], device=self.policy.device)
             self._draw(running, batch.step(ids_B), sampling, advance)
-        return {row.index: _completion(row, self.policy.stop_ids) for row in rows}
+        return {row.index: _completion(row, self._stops) for row in rows}
 
     def _draw(
         self, rows: list[_Row], logits_BV: torch.Tensor, sampling: Sampling, advance: Callable[[int], None] | None
@@ -144,7 +145,7 @@ class TransformersEngine:
             advance(finished)
 
     def _is_last(self, row: _Row, sampling: Sampling) -> bool:
-        return row.ids[-1] in self.policy.stop_ids or len(row.ids) == sampling.max_tokens
+        return row.ids[-1] in self._stops or len(row.ids) == sampling.max_tokens
 
 
 def _new_row(index: int, seed: int, max_tokens: int) -> _Row:

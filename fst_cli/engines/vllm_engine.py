@@ -46,10 +46,10 @@ class VllmEngine:
         self._settings, self._context = settings, policy.context
         self._base, self._stop_ids = resolve_model(policy.name), sorted(policy.stop_ids)
         self._adapters_served = 0
-        self._start(BASE, Path(self._base))
+        self._start(BASE, self._base)
 
-    def _start(self, name: str, folder: Path) -> None:
-        """Start vLLM on a whole model.
+    def _start(self, name: str, model: str) -> None:
+        """Start vLLM on a whole model, a folder or hub id.
 
         Raises RunError where it does not start.
         """
@@ -62,7 +62,7 @@ class VllmEngine:
         before = _children()
         settings = self._settings
         options = {
-            "model": str(folder),
+            "model": model,
             "dtype": "float32" if self._on_cpu else "bfloat16",
             "max_model_len": min(settings.max_context or self._context, self._context),
             "max_num_seqs": settings.max_batch,
@@ -96,22 +96,22 @@ class VllmEngine:
         if policy.hash == self._loaded:
             return
         self._wake()
-        self._adapter = None
+        self._adapter, self._loaded = None, ""
         if policy.weights is None:
-            self._hold(BASE, Path(self._base))
+            self._hold(BASE, self._base)
         elif not policy.is_adapter:
-            self._hold(policy.hash, policy.weights)
+            self._hold(policy.hash, str(policy.weights.resolve()))
         elif self.adapters == "lora":
             from vllm.lora.request import LoRARequest
 
-            self._hold(BASE, Path(self._base))
+            self._hold(BASE, self._base)
             self._adapters_served += 1  # an id is never used twice: vLLM caches by it
             folder = str(policy.weights.resolve())
             self._adapter = LoRARequest(f"fst-{policy.hash}", self._adapters_served, folder)
         else:
             with tempfile.TemporaryDirectory() as scratch:
                 save_merged(policy, Path(scratch))
-                self._hold(policy.hash, Path(scratch), merged=True)
+                self._hold(policy.hash, scratch, merged=True)
         self._llm.reset_prefix_cache()
         self._loaded = policy.hash
 
@@ -149,7 +149,7 @@ class VllmEngine:
             self._llm.wake_up()
             self._asleep = False
 
-    def _hold(self, name: str, folder: Path, merged: bool = False) -> None:
+    def _hold(self, name: str, model: str, merged: bool = False) -> None:
         """Put a whole model into the engine; `merged`: its output layer is the base model's.
 
         On a CPU vLLM packs a copy of a tied output layer that reloading leaves as it was: there, only a new start
@@ -160,9 +160,9 @@ class VllmEngine:
         same_output = self._started == BASE and (merged or name == BASE)
         if self._on_cpu and not same_output:
             self.close()
-            self._start(name, folder)
+            self._start(name, model)
         else:
-            self._llm.collective_rpc("reload_weights", kwargs={"weights_path": str(folder.resolve())})
+            self._llm.collective_rpc("reload_weights", kwargs={"weights_path": model})
             self._holds = name
 
     def _parameters(self, request: Request, sampling: Sampling) -> Any:

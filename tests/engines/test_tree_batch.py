@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM, GemmaConfig, LlamaConfig, Qwen3Config
 
 from fst_cli.data.records import Sampling
+from fst_cli.engines import transformers_engine
 from fst_cli.engines.base import Request
 from fst_cli.engines.padded_batch import PaddedBatch
 from fst_cli.engines.small_products import ROWS, small_products
@@ -95,6 +96,13 @@ def test_same_seed_same_text_whatever_batch_size_and_order(policy, requests):
         assert found == [expected[i] for i in order]
     alone = [texts(policy, [request])[0][0] for request in requests[:6]]
     assert alone == expected[:6]
+
+
+def test_rounds_of_few_prompts_change_nothing(policy, requests, monkeypatch):
+    expected, _ = texts(policy, requests)
+    monkeypatch.setattr(transformers_engine, "ROUND_TOKENS", 110)
+    assert len(TransformersEngine(policy)._rounds(requests, Sampling(max_tokens=30))) > 1
+    assert texts(policy, requests, 7)[0] == expected
 
 
 def test_the_padded_batch_samples_the_same(policy, requests, monkeypatch):
