@@ -98,7 +98,7 @@ def continuous(policy, prompts, new):
     """transformers' continuous batching."""
     from transformers import ContinuousBatchingConfig, GenerationConfig
 
-    policy.model.set_attn_implementation("sdpa_paged")
+    policy.model.set_attn_implementation("sdpa")
     config = GenerationConfig(do_sample=True, temperature=1.0, top_k=0, top_p=1.0, eos_token_id=-1, max_new_tokens=NEW)
     batching = ContinuousBatchingConfig(num_blocks=1024, max_batch_tokens=1024)
 
