@@ -44,7 +44,6 @@ class CheckedEngine:
     def __init__(self, engine: Engine, policy: Policy, settings: EngineSettings) -> None:
         self.name = engine.name
         self._engine, self._policy, self._settings = engine, policy, settings
-        self._to_check = settings.probe
         self.agreement: Agreement | None = None
 
     def generate(
@@ -57,13 +56,13 @@ class CheckedEngine:
         completions = self._engine.generate(requests, sampling, advance)
         if self._settings.logprobs == "recompute":
             return self._recomputed(requests, completions, sampling)
-        if self._to_check and completions and sampling.trainable and self._settings.logprobs == "require":
+        wanted = self.agreement is None and self._settings.probe > 0 and self._settings.logprobs == "require"
+        if wanted and completions and sampling.trainable:
             self.agreement = self._compare(requests, completions, sampling)
-            self._to_check = 0
         return completions
 
     def _compare(self, requests: Sequence[Request], completions: list[Completion], sampling: Sampling) -> Agreement:
-        wanted = np.unique(np.linspace(0, len(completions) - 1, self._to_check).astype(int))
+        wanted = np.unique(np.linspace(0, len(completions) - 1, self._settings.probe).astype(int))
         ours = self._logprobs(
             [requests[row].prompt_ids for row in wanted], [completions[row].ids for row in wanted], sampling
         )
