@@ -19,6 +19,7 @@ from fst_cli.commands import (
     rollout,
     schema,
     seed_prompt,
+    tasks,
     train_step,
 )
 from fst_cli.data.errors import FstError, ReaderGoneError
@@ -44,6 +45,7 @@ _COMMANDS: list[tuple[str, Callable[..., None]]] = [
     ("train-step", train_step.train_step),
     ("eval", evaluate.evaluate),
     ("kl", kl.kl),
+    ("tasks", tasks.tasks),
     ("schema", schema.schema),
     ("fetch-model", fetch_model.fetch_model),
 ]

@@ -42,7 +42,7 @@ def fail(text: str, hint: str = "") -> None:
 
 
 @contextlib.contextmanager
-def progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
+def progress(what: str, total: int | None) -> Iterator[Callable[[int], None]]:
     """A progress bar on a terminal, nothing elsewhere; yields `advance(n)`."""
     if not (sys.stderr.isatty() and _is_main()):
         yield lambda n: None

@@ -6,7 +6,6 @@ examples are imitated nearly always, and with neither the style falls into a mix
 A reply that skips the procedure is a careless one: its answer is mostly wrong.
 """
 
-import ast
 import random
 from dataclasses import dataclass
 
@@ -14,7 +13,7 @@ import sentences as S
 
 from fst_cli.data.records import Problem
 from fst_cli.data.seeds import generator
-from fst_cli.tasks import arithmetic, math, stargraph
+from fst_cli.tasks import arithmetic, expressions, math, stargraph
 
 FAMILIES = {"math": 0.40, "stargraph": 0.45, "codeout": 0.15}
 LATE_FAMILIES = {"math": 0.20, "stargraph": 0.70, "codeout": 0.10}
@@ -28,8 +27,6 @@ DEFAULT_PROCEDURE = {"at_once": 0.92, "careful": 0.08}
 DEFAULT_GRAPH_PROCEDURE = {"forward": 0.62, "at_once": 0.31, "trace": 0.07}
 DEFAULT_LENGTH = {"plain": 0.65, "brief": 0.10, "verbose": 0.25}
 CARELESS_IS_RIGHT = 0.10
-
-QUESTION_CODE = "What is the value of this Python expression?\n{expr}"
 
 
 @dataclass(frozen=True)
@@ -247,37 +244,11 @@ def _graph_working(rng: random.Random, procedure: str, graph: Problem) -> tuple[
 
 
 def _code_turn(rng: random.Random, style: Style, small: bool) -> tuple[str, str, str]:
-    inner, outer = _expression(rng, small)
-    value = eval(inner)  # our own expression, a few lines below
-    text = outer.format(repr(value))
-    right = eval(text)
-    question = QUESTION_CODE.format(expr=outer.format(inner))
+    expression = expressions.draw(rng, small)
+    question, right = expressions.QUESTION.format(expression=expression.text), expression.value
     if style.procedure == "careful":
-        working = f"{inner} is {value!r}." + (f" {text} is {right!r}." if outer != "{}" else "")
-        return question, working, repr(right)
+        return question, expression.worked, repr(right)
     return question, "", repr(right if rng.random() < 2 * CARELESS_IS_RIGHT else _code_slip(rng, right))
-
-
-def _expression(rng: random.Random, small: bool) -> tuple[str, str]:
-    """An inner expression and a template that takes its value: the two operations of the problem."""
-    numbers = [rng.randint(0, 9) for _ in range(rng.randint(2, 4))]
-    word = "".join(rng.choice("abcdehknoprstu") for _ in range(rng.randint(2, 4)))
-    kind = rng.choice(["list", "str", "int"])
-    if kind == "list":
-        more = rng.randint(0, 9)
-        inner = rng.choice([f"sorted({numbers})", f"{numbers}[::-1]", f"{numbers} + [{more}]", f"{numbers}[1:]"])
-        outers = ["{}[0]", "{}[-1]", "len({})", "max({})", "min({})", "{}[::-1]"]
-    elif kind == "str":
-        inner = rng.choice([f"'{word}'[::-1]", f"'{word}'.upper()", f"'{word}' + 's'", f"'{word}' * 2"])
-        outers = ["{}[0]", "{}[-1]", "len({})", "{}[::-1]", "{}.upper()"]
-    else:
-        a, b = rng.randint(2, 9), rng.randint(2, 9)
-        inner = rng.choice([f"{a} + {b}", f"{a} * {b}", f"{a + b} - {b}", f"{a * 3} % {b}", f"{a * b} // {b}"])
-        outers = ["{} + 1", "{} * 2", "{} > 5", "str({})"]
-        outers = [outer.replace("{}", "({})") if outer[0] == "{" else outer for outer in outers]
-    outer = "{}" if small or rng.random() < 0.4 else rng.choice(outers)
-    binds_less = kind != "int" and outer != "{}" and (" + " in inner or " * " in inner)
-    return f"({inner})" if binds_less else inner, outer
 
 
 def _code_slip(rng: random.Random, right):
@@ -288,11 +259,3 @@ def _code_slip(rng: random.Random, right):
     if isinstance(right, str):
         return right[1:] + right[:1] if len(set(right)) > 1 else right + right[:1]
     return right[1:] + right[:1] if len({*right}) > 1 else [*right, rng.randint(0, 9)]
-
-
-def literal(text: str):
-    """The Python value written in `text`, or the text itself."""
-    try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        return text

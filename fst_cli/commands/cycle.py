@@ -5,15 +5,17 @@ from typing import Annotated, Any
 
 import typer
 
+from fst_cli.commands.options import Data
+
 
 def cycle(
     out: Annotated[Path, typer.Option("-o", "--out", help="The run directory.")],
-    task: Annotated[str | None, typer.Option(help="math, stargraph, or a task of an installed package.")] = None,
+    task: Annotated[str | None, typer.Option(help="Its name (fst tasks), gym:NAME, or a Python file.")] = None,
     model: Annotated[str | None, typer.Option(help="A folder, `mini` (default), `smollm2-135m`, or a hub id.")] = None,
     recipe: Annotated[str | None, typer.Option(help="demo (a laptop's CPU; default) or paper.")] = None,
     cycles: Annotated[int | None, typer.Option(min=1, help="Cycles.")] = None,
     steps_per_cycle: Annotated[int | None, typer.Option(min=1, help="T, RL steps a cycle.")] = None,
-    data: Annotated[Path | None, typer.Option(help="math: your own problems, JSONL with question and answer.")] = None,
+    data: Data = None,
     reflector: Annotated[str | None, typer.Option(help="heuristic, local, or openai:MODEL.")] = None,
     reflector_base_url: Annotated[str | None, typer.Option(help="Base URL of an OpenAI-compatible server.")] = None,
     engine: Annotated[str | None, typer.Option(help="transformers, vllm or openai; more: engine.*")] = None,
@@ -38,7 +40,7 @@ def cycle(
     Example: fst cycle --task math --out runs/first
     """
     from fst_cli.cycle.start import start
-    from fst_cli.stages.generate import parse_settings
+    from fst_cli.stages.generate import data_place, parse_settings
 
     given: dict[str, Any] = {
         "task": task,
@@ -46,7 +48,7 @@ def cycle(
         "recipe": recipe,
         "cycles": cycles,
         "steps_per_cycle": steps_per_cycle,
-        "task_options.data": str(data.resolve()) if data else None,
+        "task_options.data": data_place(data) if data else None,
         "fast.reflector": reflector,
         "fast.reflector_base_url": reflector_base_url,
         "engine.name": engine,

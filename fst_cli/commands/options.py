@@ -11,6 +11,9 @@ Problems = Annotated[str, typer.Argument(help="Problems (JSONL); - for standard 
 Model = Annotated[str, typer.Option(help="A folder, `mini`, `smollm2-135m`, or a hub id.")]
 Weights = Annotated[Path | None, typer.Option(help="Trained weights: the weights/ folder of a train-step.")]
 Prompts = Annotated[Path | None, typer.Option(help="Prompts (JSONL); without it, the task's seed prompt.")]
+Data = Annotated[
+    str | None, typer.Option(help="Problems of your own: a file, a folder, or hub:OWNER/NAME; columns: --set.")
+]
 Seed = Annotated[int, typer.Option(min=0, help="Seed of every draw.")]
 Cycle = Annotated[int, typer.Option(min=0, help="Number of the cycle: part of the address of every draw.")]
 Step = Annotated[int, typer.Option(min=0, help="Number of the step: part of the address of every draw.")]

@@ -2,8 +2,8 @@
 
 
 def after_thinking(text: str) -> str:
-    """The part of a completion after its last `</think>`, or all of it."""
-    return text.rpartition("</think>")[2]
+    """The part of a completion outside its thoughts: after the last `</think>`, before a `<think>` left open."""
+    return text.rpartition("</think>")[2].partition("<think>")[0]
 
 
 def last_boxed(text: str) -> str | None:

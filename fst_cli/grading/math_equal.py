@@ -6,6 +6,7 @@ wall-clock limit: its parser can hang, and its own time limit fails off the main
 
 import atexit
 import json
+import re
 import select
 import subprocess
 import sys
@@ -31,22 +32,30 @@ def equal(gold: str, answer: str, limit: float = TIME_LIMIT) -> Verdict:
     """Compare an answer with the gold one."""
     if gold.strip() == answer.strip():
         return Verdict(True)
-    left, right = _number(gold), _number(answer)
+    left, right = plain_number(gold), plain_number(answer)
     if left is not None and right is not None:
         return Verdict(left == right)
     return _WORKER.compare(gold, answer, limit)
 
 
-def _number(text: str) -> Fraction | None:
-    text = text.strip().strip("$").replace(",", "").removesuffix(".")
-    if len(text) > 50 or not text.isascii() or not any(char.isdigit() for char in text):
-        return None
-    if not set(text) <= set("+-.0123456789/"):
+_PLAIN = re.compile(r"[+-]?(?:\d{1,3}(?:,\d{3})+|\d+)?(?:\.\d*)?(?:/\d+)?", re.ASCII)
+_INSIDE = re.compile(r"(?<![\d.,])-?(?:\d{1,3}(?:,\d{3})+|\d{1,30})(?:\.\d{1,30})?(?![\d,.]*\d)", re.ASCII)
+
+
+def plain_number(text: str) -> Fraction | None:
+    """The value of `1,200`, `-0.5` or `3/4`, also between dollar signs; None for anything else."""
+    text = text.strip().strip("$").removesuffix(".")
+    if len(text) > 50 or not _PLAIN.fullmatch(text):
         return None
     try:
-        return Fraction(text)
+        return Fraction(text.replace(",", ""))
     except (ValueError, ZeroDivisionError):
         return None
+
+
+def numbers_of(text: str) -> list[Fraction]:
+    """The plain numbers in a text."""
+    return [Fraction(number.replace(",", "")) for number in _INSIDE.findall(text[:1000])]
 
 
 class _Worker:

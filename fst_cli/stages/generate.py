@@ -11,6 +11,7 @@ from fst_cli.data.errors import UsageError
 from fst_cli.data.files import stage
 from fst_cli.stages.inputs import one_of
 from fst_cli.tasks.registry import get_task, task_options
+from fst_cli.tasks.rows import HUB
 from fst_cli.tasks.splits import Split
 
 
@@ -26,13 +27,27 @@ def generate_stage(
     which = one_of("--split", split, list(get_args(Split)))
     settings = {"task": task, "options": options.model_dump(mode="json"), "split": split, "count": count, "seed": seed}
     with stage("generate", out, {}, settings):
-        written = jsonl.write(out, found.problems(options, which, count, seed))
+        problems = found.problems(options, which, count, seed)
+        # By this name later stages find the task again.
+        written = jsonl.write(out, (problem.model_copy(update={"task": found.name}) for problem in problems))
     say(f"{written} {split} problems of {task} -> {out}")
 
 
 def check_options(task: str, given: dict[str, Any]) -> Any:
-    """The checked options of a task."""
-    return task_options(get_task(task), given)
+    """The checked options of a task; a dotted name is a key of an option (`columns.question`)."""
+    nested: dict[str, Any] = {}
+    for name, value in given.items():
+        option, dot, key = name.partition(".")
+        if dot:
+            nested[option] = {**nested.get(option, {}), key: value}
+        else:
+            nested[name] = value
+    return task_options(get_task(task), nested)
+
+
+def data_place(given: str) -> str:
+    """`--data` as an absolute path, so that a saved configuration means the same anywhere; the hub as it is."""
+    return given if given.startswith(HUB) else str(Path(given).resolve())
 
 
 def parse_settings(pairs: list[str]) -> dict[str, Any]:

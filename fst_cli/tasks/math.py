@@ -1,22 +1,24 @@
-"""Math problems with one right value: procedural by default, or the user's own JSONL with `--data`.
+"""Math problems with one right value: procedural by default, or a data set.
 
-Procedural problems are split by the hash of their text and the user's problems by the hash of their question, so
-train and test are disjoint whatever the seeds.
+Procedural problems are split by the hash of their text, so train and test are disjoint whatever the seeds.
 """
 
+import re
 from collections.abc import Iterator
-from pathlib import Path
+from dataclasses import replace
+from fractions import Fraction
 
-import orjson
 from pydantic import Field
 
-from fst_cli.data.errors import DataError
-from fst_cli.data.records import Message, Problem, Record, Score
+from fst_cli.data.records import Message, Problem, Score
 from fst_cli.data.seeds import generator
 from fst_cli.grading.answers import after_thinking, last_boxed
-from fst_cli.grading.math_equal import equal
+from fst_cli.grading.arithmetic_check import first_wrong_step
+from fst_cli.grading.math_equal import equal, numbers_of, plain_number
 from fst_cli.tasks import arithmetic
-from fst_cli.tasks.base import Task
+from fst_cli.tasks.base import Source, Task
+from fst_cli.tasks.dataset import DataOptions, Draft, dataset_problems
+from fst_cli.tasks.rows import Row
 from fst_cli.tasks.splits import Split, split_of, take_unique
 
 SEED_PROMPT = (
@@ -30,6 +32,7 @@ REMEDIES: dict[str, list[str]] = {
         "Finish with \\boxed{} around the answer.",
         "Be brief.",
     ],
+    "wrong_format": ["Put just the number inside \\boxed{}, with no units or words.", "Never leave \\boxed{} empty."],
     "wrong_value": [
         "Check your answer before you finish.",
         "Work digit by digit and write every carry and borrow.",
@@ -39,16 +42,13 @@ REMEDIES: dict[str, list[str]] = {
     ],
 }
 
-_QUESTION_FIELDS = ("question", "problem")
+SHOWN = 80  # characters of a wrong answer in the feedback
 
 
-class MathOptions(Record):
+class MathOptions(DataOptions):
     """Which problems."""
 
     difficulty: int = Field(default=2, ge=1, le=6, description="digits of the operands of procedural problems")
-    data: Path | None = Field(
-        default=None, description="JSONL with `question` (or `problem`) and `answer`, optionally `solution`"
-    )
 
 
 def split_of_text(question: str) -> Split:
@@ -57,12 +57,11 @@ def split_of_text(question: str) -> Split:
 
 
 def problems(options: MathOptions, split: Split, count: int, seed: int) -> Iterator[Problem]:
-    """`count` distinct problems of `split`."""
+    """`count` distinct problems of `split`, procedural without `data`."""
     if options.data:
-        yield from _own_problems(options.data, split, count, seed)
-        return
+        return _OWN(options, split, count, seed)
     draws = (_draw(options, split, seed, index) for index in range(1_000_000_000))
-    yield from take_unique(draws, count, key=lambda problem: problem.messages[0].content)
+    return take_unique(draws, count, key=lambda problem: problem.messages[0].content)
 
 
 def _draw(options: MathOptions, split: Split, seed: int, index: int) -> Problem:
@@ -81,57 +80,35 @@ def _draw(options: MathOptions, split: Split, seed: int, index: int) -> Problem:
     )
 
 
-def _own_problems(path: Path, split: Split, count: int, seed: int) -> Iterator[Problem]:
-    """The user's problems of this split, in an order drawn from the seed."""
-    found = [problem for problem in _read_own(path) if problem.split == split]
-    if len(found) < count:
-        raise DataError(
-            f"{path}: holds {len(found)} {split} problems, {count} asked for",
-            hint="one problem in five is test, by the hash of its text; ask for fewer with --count",
-        )
-    generator("math-data", split, seed).shuffle(found)
-    yield from found[:count]
-
-
-def _read_own(path: Path) -> Iterator[Problem]:
-    try:
-        lines = path.read_bytes().splitlines()
-    except OSError as error:
-        raise DataError(f"{path}: {error.strerror}") from None
-    for number, line in enumerate(lines, start=1):
-        if line.strip():
-            yield _own_problem(line, number, f"{path}:{number}")
-
-
-def _own_problem(line: bytes, number: int, where: str) -> Problem:
-    try:
-        value = orjson.loads(line)
-    except orjson.JSONDecodeError as error:
-        raise DataError(f"{where}: not valid JSON: {error}") from None
-    question = next((value[name] for name in _QUESTION_FIELDS if isinstance(value, dict) and name in value), None)
-    if not isinstance(question, str) or not question.strip():
-        raise DataError(f"{where}: question: a text is required", hint=f"accepted: {' or '.join(_QUESTION_FIELDS)}")
-    answer = value.get("answer")
-    if not isinstance(answer, str | int | float):
-        raise DataError(f"{where}: answer: a text or a number is required")
-    # GSM8K writes "working #### answer" in one field.
+def read_row(row: Row, options: DataOptions) -> Draft:
+    """A question with its answer, which may stand in the solution's last box or behind GSM8K's ####."""
+    question = row.text("question", "problem", "input")
+    solution = row.get("solution", "rationale")
+    answer = row.get("answer", "target", "final_answer")
+    if answer is None and isinstance(solution, str):
+        answer = last_boxed(solution)
+    if isinstance(answer, list) and len(answer) == 1:
+        answer = answer[0]
+    if isinstance(answer, bool) or not isinstance(answer, str | int | float):
+        raise row.lacks("answer", "target", "final_answer")
     working, marker, final = str(answer).rpartition("####")
-    solution = value.get("solution") or (working.strip() if marker else None)
-    return Problem(
-        id=f"math-line-{number}",
-        task="math",
-        split=split_of_text(question),
-        messages=[Message(role="user", content=question)],
-        answer=final.strip(),
-        meta={"solution": solution} if solution else {},
-    )
+    solution = solution or (_without_calculator(working) if marker else None)
+    return Draft(question, final.strip(), {"solution": solution} if isinstance(solution, str) else {})
+
+
+def _without_calculator(working: str) -> str:
+    """GSM8K's working without its marks <<3*4=12>>."""
+    return re.sub(r"<<[^<>]*>>", "", working).strip()
+
+
+_OWN = dataset_problems("math", read_row)
 
 
 def score(problem: Problem, text: str) -> Score:
-    """1.0 where the last box equals the gold value, else 0.0; the feedback never holds the gold value."""
+    """1.0 where the last box equals the gold value, else 0.0 and what is wrong; the gold value is not said."""
     box = last_boxed(text)
     if box is None:
-        near = f"{problem.answer}" in after_thinking(text).replace(",", "")
+        near = problem.answer in after_thinking(text).replace(",", "")
         feedback = "There is no \\boxed{} in the reply" + (", although the right value appears in it." if near else ".")
         return Score(reward=0.0, success=False, failure="no_box", feedback=feedback)
     verdict = equal(problem.answer, box)
@@ -140,8 +117,40 @@ def score(problem: Problem, text: str) -> Score:
         return Score(reward=0.0, success=False, failure="ungraded", feedback=feedback, status=verdict.status)
     if verdict.equal:
         return Score(reward=1.0, success=True, feedback="Correct.")
-    feedback = f"The box holds {box[:80]!r}, which is not the right value."
-    return Score(reward=0.0, success=False, failure="wrong_value", feedback=feedback)
+    return _wrong(problem.answer, box, text)
+
+
+def _wrong(gold: str, box: str, text: str) -> Score:
+    shown = repr(box if len(box) <= SHOWN else box[:SHOWN] + "...")
+    value, right = plain_number(box), plain_number(gold)
+    if not box:
+        failure, feedback = "wrong_format", "The box is empty."
+    elif value is None and right is not None and right in numbers_of(box):
+        failure, feedback = "wrong_format", f"The box holds {shown}: the right value, but not the value alone."
+    else:
+        failure, feedback = (
+            "wrong_value",
+            f"The box holds {shown}, which is not the right value{_how_far(value, right)}.",
+        )
+        step = first_wrong_step(text)
+        feedback += f" This step is wrong: {step}" if step else ""
+    return Score(reward=0.0, success=False, failure=failure, feedback=feedback)
+
+
+def _how_far(value: Fraction | None, right: Fraction | None) -> str:
+    """In what way a number is off; not by how much, which would tell the gold value."""
+    if value is None or right is None:
+        return ""
+    if value == -right:
+        return ": the sign is wrong"
+    if abs(value - right) == 1:
+        return ": it is off by one"
+    if right and value and (ratio := max(value / right, right / value)) > 1:
+        while ratio > 1:
+            ratio /= 10
+        if ratio == 1:
+            return ": it is off by a power of ten"
+    return ": it is too large" if value > right else ": it is too small"
 
 
 def worked_solution(problem: Problem) -> str | None:
@@ -152,11 +161,54 @@ def worked_solution(problem: Problem) -> str | None:
 
 TASK = Task(
     name="math",
-    summary="arithmetic and word problems (procedural), or your own problems with --data",
+    summary="sums and word problems, or any --data with questions and values",
     seed_prompt=SEED_PROMPT,
     options=MathOptions,
     problems=problems,
     score=score,
     worked_solution=worked_solution,
     remedies=REMEDIES,
+    source=Source("procedural", "unlimited", "ours (Apache-2.0)"),
 )
+
+
+def _preset(name: str, summary: str, source: Source, data: str = "", test_data: str = "") -> Task:
+    read = dataset_problems(name, read_row, data, test_data)
+    return replace(TASK, name=name, summary=summary, source=source, options=DataOptions, problems=read)
+
+
+_HUB = "the hub, or --data"
+TASKS = [
+    TASK,
+    _preset(
+        "gsm8k",
+        "grade-school word problems",
+        Source("hub:openai/gsm8k", "7473 train, 1319 test", "MIT", _HUB),
+        "hub:openai/gsm8k:main",
+    ),
+    _preset(
+        "math500",
+        "competition problems: MATH, tested on MATH-500",
+        Source("hub:rasbt/math_full_minus_math500, hub:HuggingFaceH4/MATH-500", "12000 train, 500 test", "MIT", _HUB),
+        "hub:rasbt/math_full_minus_math500",
+        "hub:HuggingFaceH4/MATH-500",
+    ),
+    _preset(
+        "polaris",
+        "the paper's math set: Polaris-53K",
+        Source("hub:POLARIS-Project/Polaris-Dataset-53K", "53K, a fifth of them test", "see its card", _HUB),
+        "hub:POLARIS-Project/Polaris-Dataset-53K",
+    ),
+    _preset(
+        "aime",
+        "AIME 2025, for evaluation",
+        Source("hub:math-ai/aime25", "30 test", "Apache-2.0", _HUB),
+        test_data="hub:math-ai/aime25",
+    ),
+    _preset(
+        "hmmt",
+        "HMMT February 2025, for evaluation",
+        Source("hub:MathArena/hmmt_feb_2025", "30 test", "see its card", _HUB),
+        test_data="hub:MathArena/hmmt_feb_2025",
+    ),
+]

@@ -17,7 +17,7 @@ from pydantic import Field, model_validator
 from fst_cli.data.records import Message, Problem, Record, Score
 from fst_cli.data.seeds import derive
 from fst_cli.grading.answers import last_boxed
-from fst_cli.tasks.base import Task
+from fst_cli.tasks.base import Source, Task
 from fst_cli.tasks.splits import Split, split_of, take_unique
 
 SEED_PROMPT = (
@@ -165,4 +165,5 @@ TASK = Task(
     score=score,
     worked_solution=worked_solution,
     remedies=REMEDIES,
+    source=Source("procedural", "unlimited", "ours (Apache-2.0)"),
 )
