@@ -4,13 +4,15 @@ Levels, strongest first:
 
 - `bubblewrap`: bwrap sets the namespaces and mounts up; we drop root and set the limits inside.
 - `namespaces`: our own launcher does the same with plain system calls (`sandbox_launcher.py`).
-- `none`: a process group and resource limits. The program can read and write what you can; only for FST_SANDBOX=none.
+- `none`: a process group and resource limits. The program can read what you can and, unless you are root (it gets a uid
+  of its own then), write what you can; it has the network. Only for FST_SANDBOX=none.
 
 In the first two there are no network, no /proc, no host files but a read-only Python and /usr, and a 32 MiB tmpfs as the
 working directory. As root, every sandbox has a uid of its own: root is exempt from RLIMIT_NPROC, and the limit counts
 per uid. Memory is limited per process (RLIMIT_AS), not in sum.
 """
 
+import contextlib
 import functools
 import itertools
 import marshal
@@ -129,6 +131,8 @@ class Sandbox:
         self._lines = bytearray()
         self._folder = tempfile.mkdtemp(prefix="fst-sandbox-") if self.level == "none" else None
         config = _config(self.level, limits, worker)
+        if self._folder and config["uid"] is not None:
+            os.chown(self._folder, config["uid"], config["uid"])
         try:
             self._process = subprocess.Popen(
                 [*_wrapper(self.level), *_python(), "-c", _BOOT, marshal.dumps(config).hex()],
@@ -169,7 +173,9 @@ class Sandbox:
         return self._exchange(len(data).to_bytes(8, "big") + data, min(deadline, self._deadline))
 
     def status(self) -> int:
-        """End the process; its exit status, 128 + n for signal n."""
+        """The exit status of a process that is gone, 128 + n for signal n; kills one that only closed its output."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(1.0)
         self.close()
         code = self._process.returncode
         return code if code >= 0 else 128 - code
@@ -272,7 +278,7 @@ def _config(under: Level, limits: Limits, worker: CodeType) -> dict[str, Any]:
     return {
         **asdict(limits),
         "level": under, "worker": worker, "code": _launcher(), "binds": binds, "links": links, "disk": DISK,
-        "uid": _fresh_uid() if as_root and under != "none" else None,
+        "uid": _fresh_uid() if as_root else None,
         # Since Linux 5.14 the processes of a user namespace are counted apart.
         "shared_uid": not as_root and (under == "none" or old_kernel),
     }  # fmt: skip
@@ -311,9 +317,12 @@ def _wrapper(under: Level) -> list[str]:
     for kind in ("ipc", "pid", "net", "uts", "cgroup-try", *(["user"] if os.getuid() else [])):
         command.append(f"--unshare-{kind}")
     for path in binds:
+        for parent in list(Path(path).parents)[-2::-1]:  # left alone, bwrap makes them 0700
+            command += ["--perms", "0755", "--dir", str(parent)]
         command += ["--ro-bind", path, path]
     for path, target in links:
         command += ["--symlink", target, path]
+    command += ["--perms", "0755", "--dir", "/dev"]
     for name in ("null", "zero", "urandom"):
         command += ["--dev-bind", f"/dev/{name}", f"/dev/{name}"]
     command += ["--perms", "1777", "--size", str(DISK), "--tmpfs", "/tmp", "--chdir", "/tmp", "--remount-ro", "/"]

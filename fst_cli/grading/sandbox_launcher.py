@@ -18,11 +18,12 @@ MNT_DETACH = 2
 NEW_NS, NEW_CGROUP, NEW_UTS, NEW_IPC, NEW_USER, NEW_PID, NEW_NET = (
     0x00020000, 0x02000000, 0x04000000, 0x08000000, 0x10000000, 0x20000000, 0x40000000,
 )  # fmt: skip
-PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_CAPBSET_DROP = 1, 4, 24
+PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_KEEPCAPS, PR_CAPBSET_DROP = 1, 4, 8, 24
 PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS, PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL = 36, 38, 47, 4
 SYS_MOUNT_SETATTR = 442  # the same on every architecture, like every system call since Linux 5.1
 SYS_PIVOT_ROOT = {"x86_64": 155, "aarch64": 41, "riscv64": 41, "ppc64le": 203, "s390x": 217}
 SIGKILL = 9
+CAP_DAC_READ_SEARCH = 1 << 2
 JAIL = "jail"
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -55,20 +56,25 @@ def enter(config: dict[str, Any]) -> None:
     elif config["level"] == "bubblewrap":
         _drop_privileges(config["uid"])
     else:
-        _enter_group()
+        _enter_group(config["uid"])
     _limit(config)
 
 
-def _enter_group() -> None:
-    """No isolation: only a supervisor that all descendants fall to, daemons too, and that kills them at the end."""
+def _enter_group(uid: int | None) -> None:
+    """No isolation: only a supervisor that all descendants fall to, daemons too, and that kills them at the end.
+
+    Root becomes a uid of its own that may still read (Python may lie in /root): `os.kill(-1, 9)` by a program of root
+    would end every process of the machine.
+    """
     _check(_prctl(PR_SET_CHILD_SUBREAPER, 1), "subreaper")
     child = os.fork()
     if child:
         status = _watch(child)
         _kill_descendants()
         os._exit(status)
-    _prctl(PR_SET_PDEATHSIG, SIGKILL)
-    _prctl(PR_SET_NO_NEW_PRIVS, 1)
+    _check(_prctl(PR_SET_KEEPCAPS, 1), "keep capabilities")
+    _drop_privileges(uid, CAP_DAC_READ_SEARCH if uid is not None else 0)
+    _check(_prctl(PR_SET_PDEATHSIG, SIGKILL), "parent death signal")
 
 
 def _kill_descendants() -> None:
@@ -154,8 +160,8 @@ def _bind(path: str, jail: str, writable: bool) -> None:
         _check(result, f"read-only {path}")
 
 
-def _drop_privileges(uid: int | None) -> None:
-    """Become a user without capabilities, for good; `uid` None is a process in its own user namespace."""
+def _drop_privileges(uid: int | None, kept: int = 0) -> None:
+    """Become a user without capabilities (but `kept`), for good; `uid` None is not root and stays who it is."""
     for capability in range(64):
         if _prctl(PR_CAPBSET_DROP, capability) < 0:
             break  # past the kernel's last one, or without the right: then there are none to lose
@@ -165,8 +171,10 @@ def _drop_privileges(uid: int | None) -> None:
         os.setresgid(uid, uid, uid)
         os.setresuid(uid, uid, uid)
     version_3 = (ctypes.c_uint32 * 2)(0x20080522, 0)
-    nothing = (ctypes.c_uint32 * 6)()
-    _check(_libc.capset(ctypes.byref(version_3), ctypes.byref(nothing)), "capset")
+    sets = (ctypes.c_uint32 * 6)(kept, kept)  # effective, permitted, inheritable; twice 32 bits
+    if _libc.capset(ctypes.byref(version_3), ctypes.byref(sets)) < 0:
+        sets = (ctypes.c_uint32 * 6)()  # a container without the one to be kept
+        _check(_libc.capset(ctypes.byref(version_3), ctypes.byref(sets)), "capset")
     _check(_prctl(PR_SET_NO_NEW_PRIVS, 1), "no new privileges")
     # No ptrace of process 1 by the program; and setresuid cleared the death signal.
     _check(_prctl(PR_SET_DUMPABLE, 0), "dumpable")
