@@ -172,6 +172,10 @@ class Sandbox:
         deadline = time.monotonic() + (self.limits.wall if wall is None else wall)
         return self._exchange(len(data).to_bytes(8, "big") + data, min(deadline, self._deadline))
 
+    def listen(self) -> Reply:
+        """Wait for a line more."""
+        return self._exchange(b"", min(time.monotonic() + self.limits.wall, self._deadline))
+
     def status(self) -> int:
         """The exit status of a process that is gone, 128 + n for signal n; kills one that only closed its output."""
         with contextlib.suppress(subprocess.TimeoutExpired):
