@@ -23,8 +23,9 @@ _idle: "queue.SimpleQueue[Program]" = queue.SimpleQueue()
 def gym_score(name: str, config: str, seed: int, index: int, question: str, answer: str) -> float:
     """The score of `answer` to item `index` of the data set `name`.
 
-    The item is made again from its seed and config (JSON). An answer that breaks or hangs the grader scores 0. Raises RunError where the item can't be made again as it was
-    (another version of reasoning-gym), or the sandbox does not start.
+    The item is made again from its seed and config (JSON). An answer that breaks or hangs the grader scores 0. Raises
+    RunError where the item can't be made again as it was (another version of reasoning-gym), or the sandbox does not
+    start.
     """
     program = _take()
     digest = hashlib.sha256(question.encode()).hexdigest()

@@ -50,17 +50,24 @@ class ScriptResult:
 class Program:
     """A loaded program whose functions can be called. `loaded` says whether it compiles and runs.
 
-    `prelude` (imports, helpers) runs before it, without the name `entry`. A call that times out ends the process: all
+    `prelude` (imports, helpers) runs before it, without the name `entry`; with `packages` it can import what is installed here. A call that times out ends the process: all
     later ones have the same outcome. Use it in one thread, in a `with` statement.
 
     Raises RunError where the machine has no sandbox (`sandbox.level`).
     """
 
-    def __init__(self, source: str, limits: Limits | None = None, prelude: str = "", entry: str = "") -> None:
+    def __init__(
+        self,
+        source: str,
+        limits: Limits | None = None,
+        prelude: str = "",
+        entry: str = "",
+        packages: bool = False,
+    ) -> None:
         self._ended: Outcome | None = None
         self._sandbox: Sandbox | None = None
         try:
-            self._sandbox = Sandbox(worker_code(), limits or Limits())
+            self._sandbox = Sandbox(worker_code(), limits or Limits(), packages=packages)
         except SandboxError as error:
             self._ended = Outcome("grader", error="SandboxError", message=str(error))
         self.loaded = self._ask(("load", _utf8(source), prelude, entry))
@@ -68,7 +75,9 @@ class Program:
     def __enter__(self) -> "Program":
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     def call(self, path: str, args: Iterable[Any] = (), kwargs: dict[str, Any] | None = None) -> Outcome:

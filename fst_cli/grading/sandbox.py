@@ -117,25 +117,26 @@ class Reply:
 class Sandbox:
     """A process that runs `worker` (compiled here, standard library only) and answers messages with lines.
 
-    The worker's first line must be `ready`. Messages to it are marshalled (the direction is from us to the program;
+    With `packages` it can import what is installed here. The worker's first line must be `ready`. Messages to it are marshalled (the direction is from us to the program;
     nothing that comes back is ever unmarshalled). One thread at a time, and the thread that opens it closes it.
 
     Raises SandboxError where the process does not start, RunError where no isolation is available.
     """
 
-    def __init__(self, worker: CodeType, limits: Limits, under: Level | None = None) -> None:
+    def __init__(self, worker: CodeType, limits: Limits, under: Level | None = None, packages: bool = False) -> None:
         self.limits = limits
+        extra = _package_folders() if packages else ()
         self.level: Level = under or level(os.environ.get("FST_SANDBOX", "auto"))
         self.errors = bytearray()  # the tail of standard error
         self._noise = 0  # bytes of standard error so far
         self._lines = bytearray()
         self._folder = tempfile.mkdtemp(prefix="fst-sandbox-") if self.level == "none" else None
-        config = _config(self.level, limits, worker)
+        config = _config(self.level, limits, worker, extra)
         if self._folder and config["uid"] is not None:
             os.chown(self._folder, config["uid"], config["uid"])
         try:
             self._process = subprocess.Popen(
-                [*_wrapper(self.level), *_python(), "-c", _BOOT, marshal.dumps(config).hex()],
+                [*_wrapper(self.level, extra), *_python(), "-c", _BOOT, marshal.dumps(config).hex()],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0,
                 env={**_ENVIRONMENT, **({"TMPDIR": self._folder} if self._folder else {})},
                 cwd=self._folder or "/", start_new_session=True,
@@ -152,7 +153,9 @@ class Sandbox:
     def __enter__(self) -> "Sandbox":
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     def _await_ready(self) -> None:
@@ -275,13 +278,14 @@ def _launcher() -> CodeType:
     return compile(Path(sandbox_launcher.__file__).read_text(encoding="utf-8"), "<launcher>", "exec")
 
 
-def _config(under: Level, limits: Limits, worker: CodeType) -> dict[str, Any]:
+def _config(under: Level, limits: Limits, worker: CodeType, packages: tuple[str, ...]) -> dict[str, Any]:
     binds, links = _host_paths()
     as_root = os.getuid() == 0
     old_kernel = tuple(int(part) for part in platform.release().split(".")[:2] if part.isdigit()) < (5, 14)
     return {
         **asdict(limits),
-        "level": under, "worker": worker, "code": _launcher(), "binds": binds, "links": links, "disk": DISK,
+        "level": under, "worker": worker, "code": _launcher(), "disk": DISK,
+        "binds": [*binds, *packages], "links": links, "packages": packages,
         "uid": _fresh_uid() if as_root else None,
         # Since Linux 5.14 the processes of a user namespace are counted apart.
         "shared_uid": not as_root and (under == "none" or old_kernel),
@@ -302,6 +306,11 @@ def _host_paths() -> tuple[list[str], list[tuple[str, str]]]:
     return binds, links
 
 
+def _package_folders() -> tuple[str, ...]:
+    """Where installed packages lie, beside what every sandbox has."""
+    return tuple(path for path in sys.path if path.endswith(("site-packages", "dist-packages")) and Path(path).is_dir())
+
+
 def _fresh_uid() -> int:
     """A uid that no account and no other sandbox has, from the upper half of those that exist here."""
     with open("/proc/self/uid_map") as file:  # noqa: PTH123
@@ -313,14 +322,14 @@ def _python() -> list[str]:
     return [os.path.realpath(sys.executable), "-I", "-S", "-B"]
 
 
-def _wrapper(under: Level) -> list[str]:
+def _wrapper(under: Level, packages: tuple[str, ...]) -> list[str]:
     if under != "bubblewrap":
         return []
     binds, links = _host_paths()
     command = [shutil.which("bwrap") or "bwrap", "--die-with-parent", "--new-session"]
     for kind in ("ipc", "pid", "net", "uts", "cgroup-try", *(["user"] if os.getuid() else [])):
         command.append(f"--unshare-{kind}")
-    for path in binds:
+    for path in [*binds, *packages]:
         for parent in list(Path(path).parents)[-2::-1]:  # left alone, bwrap makes them 0700
             command += ["--perms", "0755", "--dir", str(parent)]
         command += ["--ro-bind", path, path]

@@ -246,6 +246,7 @@ def main(config: dict[str, Any]) -> None:
     except OSError as error:
         os.write(2, f"sandbox: {error}\n".encode())
         os._exit(125)
+    sys.path += config["packages"]
     del sys.argv[:], sys.orig_argv[:]
     exec(config["worker"], {"__name__": "__main__", "OUTPUT": config["output"]})
 

@@ -23,6 +23,8 @@ from fst_cli.tasks.splits import Split, split_of, take_unique
 
 PREFIX = "gym:"
 CHUNK = 32  # items of one seed
+# `composite` is made of others; `codeio` runs its functions in our own process, and is a task by itself.
+_LEFT_OUT = {"composite", "codeio"}
 _GIVE_UP = 20  # chunks without one usable item
 LONGEST = 2000  # characters of an answer
 
@@ -63,7 +65,8 @@ def gym_task(name: str) -> Task:
     """
     known = gym_names()
     if name not in known:
-        raise UsageError(f"reasoning-gym has no data set `{name}`", hint=nearest(name, known))
+        hint = "--task codeio" if name == "codeio" else nearest(name, known)
+        raise UsageError(f"gym: no data set `{name}`", hint=hint)
     return Task(
         name=PREFIX + name,
         summary="a data set of reasoning-gym",
@@ -81,7 +84,7 @@ def gym_names() -> list[str]:
 
     Raises UsageError where reasoning-gym is not installed.
     """
-    return sorted(name for name in _factory().DATASETS if name != "composite")
+    return sorted(set(_factory().DATASETS) - _LEFT_OUT)
 
 
 def _factory() -> Any:
