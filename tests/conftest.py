@@ -1,5 +1,6 @@
 """Shared fixtures: the real mini, loaded once."""
 
+import json
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -56,3 +57,54 @@ def fst_here(tmp_path, monkeypatch, capfd):
         return SimpleNamespace(returncode=code, stdout=out, stderr=err)
 
     return run
+
+
+def _lines(path, rows):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return str(path)
+
+
+@pytest.fixture(scope="session")
+def task_options_of(tmp_path_factory):
+    """Options by task that give it a few small problems, from files of each data set's form."""
+    folder = tmp_path_factory.mktemp("tasks")
+    count = range(120)
+    sums = [
+        {"question": f"Ana has {i} pens and buys 2. How many?", "answer": f"{i}+2={i + 2}\n#### {i + 2}"} for i in count
+    ]
+    math = _lines(folder / "math.jsonl", sums)
+    choices = [
+        {
+            "question": f"Which is {i} m in cm?",
+            "choices": {"text": [f"{i * 10**k} cm" for k in (2, 1, 3, 4)], "label": list("ABCD")},
+            "answerKey": "A",
+            "domain": "Physics",
+            "type": "mcq-4-choices",
+        }
+        for i in range(1, 121)
+    ]
+    choice = _lines(folder / "choice.jsonl", choices)
+    pages = [{"title": f"Person{i}", "text": f"Person{i} was born in City{i}."} for i in count]
+    pages += [{"title": f"City{i}", "text": f"City{i} lies at River{i}."} for i in count]
+    pages += [{"title": f"River{i}", "text": "A body of water."} for i in count]
+    corpus = _lines(folder / "pages.jsonl", pages)
+    claims = [
+        {
+            "claim": f"The birthplace of Person{i} lies at a river.",
+            "supporting_facts": [[f"Person{i}", 0], [f"City{i}", 0], [f"River{i}", 0]],
+        }
+        for i in count
+    ]
+    hover = {"data": _lines(folder / "claims.jsonl", claims), "corpus": corpus, "first_k": 1, "k": 3}
+    functions = [{"code": f"def f(x):\n    return x + {i}", "input": "1", "output": str(1 + i)} for i in count]
+    codeio = _lines(folder / "codeio.jsonl", functions)
+    by_file = {name: {"data": math} for name in ("gsm8k", "math500", "polaris", "aime", "hmmt")}
+    by_file |= {name: {"data": choice} for name in ("choice", "physics", "gpqa")}
+    return by_file | {
+        "math": {"difficulty": 2},
+        "stargraph": {"d": 3, "p": 3, "n": 20},
+        "hover": hover,
+        "hover-hard": hover,
+        "codeio": {"data": codeio},
+        "gym:chain_sum": {},
+    }

@@ -19,6 +19,7 @@ _DEMO: dict[str, Any] = {
 _DEMO_TASKS: dict[str, dict[str, Any]] = {
     "math": {"task_options": {"difficulty": 2}},
     "stargraph": {"task_options": {"d": 4, "p": 3, "n": 10}},
+    "codeio": {"task_options": {"source": "expressions"}},
 }
 
 # Small pretrained models cost a hundred times more a token than `mini`: fewer of everything, and easier sums.
@@ -28,29 +29,35 @@ _DEMO_MODELS: dict[str, dict[str, Any]] = {
         "steps_per_cycle": 2,
         "problems_per_step": 12,
         "max_tokens": 64,
-        "task_options": {"difficulty": 1},
         "fast": {"k": 2, "budget": 160, "anchor": 12, "minibatch": 4, "evolve": "examples"},
         "slow": {"group_size": 4, "learning_rate": 2e-4, "kl_coefficient": 0.0},
         "eval": {"problems": 32, "samples": 1, "every": 0, "kl_problems": 8},
     }
 }
 
-# PAPER section 3's table; K, T, anchor, calls a cycle, longest response. The rest are RunConfig's defaults.
+_DEMO_MODEL_TASKS: dict[tuple[str, str], dict[str, Any]] = {
+    ("smollm2-135m", "math"): {"task_options": {"difficulty": 1}}
+}
+
+# PAPER section 3's table; K, T, anchor, calls a cycle, longest response. The rest are RunConfig's defaults. Tasks that
+# are not in it run with its CodeIO settings.
 _PAPER: dict[str, Any] = {
     "steps_per_cycle": 6,
     "problems_per_step": 32,
     "cycles": 20,
+    "max_tokens": 8192,
     "fast": {"k": 8, "anchor": 192, "budget": 960, "max_instruction_tokens": 4096, "max_examples": 0,
              "evolve": "instruction"},
     "slow": {"method": "full", "learning_rate": 1e-6, "group_size": 8},
 }  # fmt: skip
+_PAPER_MATH: dict[str, Any] = {
+    "problems_per_step": 64,
+    "fast": {"k": 4, "anchor": 96, "budget": 1500},
+    "slow": {"advantage_norm": "none"},
+}
 _PAPER_TASKS: dict[str, dict[str, Any]] = {
-    "math": {
-        "problems_per_step": 64,
-        "max_tokens": 8192,
-        "fast": {"k": 4, "anchor": 96, "budget": 1500},
-        "slow": {"advantage_norm": "none"},
-    },
+    **dict.fromkeys(("math", "gsm8k", "math500", "polaris"), _PAPER_MATH),
+    "physics": {"fast": {"k": 4}},
     "stargraph": {
         "task_options": {"d": 25, "p": 20, "n": 500},
         "problems_per_step": 34,  # 6 x 34 problems hold the anchor set of 200
@@ -70,7 +77,9 @@ def recipe(name: str, task: str, model: str) -> dict[str, Any]:
     if name == "paper":
         layers = [_PAPER, _PAPER_TASKS.get(task, {})]
     else:
-        layers = [_DEMO, _DEMO_TASKS.get(task, {}), _DEMO_MODELS.get(model, {})]
+        layers = [
+            _DEMO, _DEMO_TASKS.get(task, {}), _DEMO_MODELS.get(model, {}), _DEMO_MODEL_TASKS.get((model, task), {})
+        ]  # fmt: skip
     merged: dict[str, Any] = {"task": task, "model": model, "recipe": name}
     for layer in layers:
         merged = _merged(merged, layer)

@@ -165,7 +165,8 @@ def _gym_problem(options: CodeIOOptions, split: Split, place: int, seed: int) ->
     size = len(code) + len(about)
     if options.max_chars and size > options.max_chars:  # spares the run
         return None
-    with Program(f"{code}\n\n{function['input_generator']}\n{_DRAW}", RUN) as program:
+    source = f"{code}\n\n{function['input_generator']}\n{_DRAW}"
+    with Program(source, RUN, prelude="from random import Random", packages=True) as program:
         outcome = program.call("fst_draw", [seed % 2**32])
     if outcome.status == "grader":
         raise RunError(f"the sandbox failed: {outcome.message}")
@@ -229,7 +230,7 @@ def _score_input(problem: Problem, value: Any) -> Score:
     if not isinstance(value, dict):
         feedback = "One JSON object with a value for every argument is wanted."
         return Score(reward=0.0, success=False, failure="wrong_input", feedback=feedback)
-    with Program(problem.meta["code"], RUN) as program:
+    with Program(problem.meta["code"], RUN, packages=True) as program:
         outcome = program.call(problem.meta["entry"], [], value)
     if outcome.status == "grader":
         feedback = "The answer could not be graded."

@@ -140,8 +140,8 @@ def _parsed(text: bytes, where: str) -> Any:
 
 
 def _parquet_values(path: Path) -> Iterator[tuple[str, Any]]:
-    datasets = _datasets()
-    rows = datasets.load_dataset("parquet", data_files=str(path), split="train", streaming=True)
+    with _hub_errors(str(path)):
+        rows = _datasets().load_dataset("parquet", data_files=str(path), split="train", streaming=True)
     yield from ((f"{path} row {number}", row) for number, row in enumerate(rows))
 
 
@@ -151,6 +151,7 @@ def _datasets() -> Any:
     except ImportError:
         raise UsageError("reading from the hub needs the package datasets", hint="pip install 'fst-cli[hub]'") from None
     datasets.disable_progress_bars()
+    datasets.logging.set_verbosity(datasets.logging.CRITICAL)  # what is wrong is said once, by us
     return datasets
 
 
@@ -204,6 +205,5 @@ class _hub_errors:  # noqa: N801  a context manager
         if error is None or isinstance(error, UsageError | DataError) or not isinstance(error, Exception):
             return
         first = (str(error).splitlines() or [kind.__name__])[0]
-        raise DataError(
-            f"{self.place}: {first[:300]}", hint="download it where there is a network, and give the file with --data"
-        ) from None
+        hint = "download it where there is a network, and give the file with --data"
+        raise DataError(f"{self.place}: {first[:300]}", hint if self.place.startswith(HUB) else "") from None

@@ -12,6 +12,8 @@ from fst_cli.tasks.math import MathOptions
 
 
 def draw(split="train", count=1, seed=0, **options):
+    if "data" in options:
+        options["data"] = str(options["data"])
     return list(math.problems(MathOptions(**options), split, count, seed))
 
 
@@ -47,6 +49,28 @@ def test_train_and_test_never_share_a_question(seeds):
 def test_the_worked_solution_is_right_and_needs_no_worker():
     for problem in draw(count=50, difficulty=3):
         assert math.score(problem, math.worked_solution(problem)).success
+
+
+@pytest.mark.parametrize(
+    ("gold", "reply", "failure", "said"),
+    [
+        ("42", "\\boxed{42 dollars}", "wrong_format", "the right value, but not the value alone"),
+        ("42", "\\boxed{}", "wrong_format", "The box is empty."),
+        ("42", "\\boxed{-42}", "wrong_value", ": the sign is wrong."),
+        ("42", "\\boxed{43}", "wrong_value", ": it is off by one."),
+        ("42", "\\boxed{4200}", "wrong_value", ": it is off by a power of ten."),
+        ("42", "\\boxed{50}", "wrong_value", ": it is too large."),
+        ("1,200", "\\boxed{1000}", "wrong_value", ": it is too small."),
+        ("42", "6*7=41 so \\boxed{41}", "wrong_value", "This step is wrong: 6*7=41"),
+        ("x+1", "\\boxed{x}", "wrong_value", "which is not the right value."),
+        ("42", "<think>\\boxed{42}", "no_box", "There is no \\boxed{}"),
+    ],
+)
+def test_feedback_says_what_is_wrong(gold, reply, failure, said):
+    problem = draw()[0].model_copy(update={"answer": gold})
+    found = math.score(problem, reply)
+    assert (found.reward, found.failure, found.status) == (0.0, failure, "ok")
+    assert said in found.feedback
 
 
 def test_feedback_names_the_failure_and_never_the_gold_answer():
