@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from types import CodeType, TracebackType
+from types import CodeType
 from typing import Any, Literal
 
 from fst_cli.grading import program_worker
@@ -68,7 +68,7 @@ class Program:
     def __enter__(self) -> "Program":
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(self, *raised: object) -> None:
         self.close()
 
     def call(self, path: str, args: Iterable[Any] = (), kwargs: dict[str, Any] | None = None) -> Outcome:
@@ -120,7 +120,7 @@ def run_scripts(source: str, stdins: Iterable[str], limits: Limits | None = None
                 request = ("script", source, _utf8(stdin).encode(), limits.wall)
                 reply = sandbox.ask(request, limits.wall + 2.0)  # the worker keeps the time; this is for a dead one
                 result = _script_result(sandbox, reply)
-                ended = result if reply.ending or result.status == "killed" and result.error else None
+                ended = result if reply.ending or (result.status == "killed" and result.error) else None
             yield ended or result
 
 
