@@ -218,7 +218,7 @@ def _limit(config: dict[str, Any]) -> None:
     processes = config["processes"] + (_processes_of_user() if config["shared_uid"] else 1)
     for kind, value in (
         (resource.RLIMIT_AS, config["memory"]),
-        (resource.RLIMIT_CPU, config["cpu"]),
+        (resource.RLIMIT_CPU, config["cpu"] + 1),
         (resource.RLIMIT_FSIZE, config["file_size"]),
         (resource.RLIMIT_NOFILE, config["open_files"]),
         (resource.RLIMIT_NPROC, processes),
@@ -226,7 +226,9 @@ def _limit(config: dict[str, Any]) -> None:
     ):
         hard = resource.getrlimit(kind)[1]
         value = value if hard == resource.RLIM_INFINITY else min(value, hard)
-        resource.setrlimit(kind, (value, value))
+        # Processor time ends with SIGXCPU, a second later with SIGKILL.
+        soft = value - 1 if kind == resource.RLIMIT_CPU else value
+        resource.setrlimit(kind, (soft, value))
 
 
 def _processes_of_user() -> int:
