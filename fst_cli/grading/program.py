@@ -36,9 +36,10 @@ class Outcome:
 
 @dataclass(frozen=True)
 class ScriptResult:
-    """What came of a script: `status` is ok where it ended by itself with exit code 0."""
+    """What came of a script: `status` is ok where it ended by itself with exit code 0, `code` is 128 + n for signal n."""
 
     status: OutcomeStatus
+    compiled: bool = True
     stdout: str = ""
     stderr: str = ""  # its tail
     code: int = 0
@@ -190,7 +191,7 @@ def _script_result(sandbox: Sandbox, reply: Reply) -> ScriptResult:
         return ScriptResult(outcome.status, error=outcome.error or "Ended", message=outcome.message)
     message = parse(reply.line)
     if "error" in message:
-        return ScriptResult(code=1, **_raised(message["error"]))
+        return ScriptResult(compiled=False, code=1, **_raised(message["error"]))
     found = message.get("script")
     if not isinstance(found, dict) or not all(isinstance(found.get(name), str) for name in ("out", "err", "ending")):
         return ScriptResult("killed", error="ProtocolError", message="the program broke its own process")

@@ -55,6 +55,8 @@ def stdin_tests(source: str, tests: Sequence[tuple[str, str]], limits: Limits) -
     results = run_scripts(source, (stdin for stdin, _ in tests), limits)
     for (stdin, expected), result in zip(tests, results, strict=True):
         outcome = Outcome(result.status, None, result.error, result.message, result.line)
+        if not result.compiled:
+            return Finding(False, outcome)
         if result.status != "ok" or not same_output(expected, result.stdout):
             return Finding(False, outcome, clip(stdin), clip(result.stdout), f"output {clip(expected)!r}")
     return PASSED

@@ -3,7 +3,6 @@
 import collections
 import hashlib
 import math
-import os
 import random
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -378,7 +377,7 @@ def test_a_crowd_of_hostile_programs_leaves_nothing_and_holds_nobody_up(monkeypa
     sources = [MIX[index % len(MIX)] for index in range(count)]
     rng.shuffle(sources)
     before, mounts = _fingerprint(), Path("/proc/mounts").read_text()
-    folders = {name for name in os.listdir("/tmp") if name.startswith("fst-sandbox-")}
+    folders = {path.name for path in Path("/tmp").glob("fst-sandbox-*")}
     limits = Limits(wall=0.15, memory=128 << 20)
 
     def run(source):
@@ -392,4 +391,4 @@ def test_a_crowd_of_hostile_programs_leaves_nothing_and_holds_nobody_up(monkeypa
     assert time.monotonic() - started < count  # a second each, on a crowded machine
     assert levels.gone("exec(config['code']")
     assert (_fingerprint(), Path("/proc/mounts").read_text()) == (before, mounts)
-    assert {name for name in os.listdir("/tmp") if name.startswith("fst-sandbox-")} <= folders
+    assert {path.name for path in Path("/tmp").glob("fst-sandbox-*")} <= folders
