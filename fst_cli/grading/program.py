@@ -36,7 +36,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class ScriptResult:
-    """What came of a script: `status` is ok where it ended by itself with exit code 0, `code` is 128 + n for signal n."""
+    """What came of a script: `status` is ok where it ended itself with exit code 0. `code` is 128 + n for signal n."""
 
     status: OutcomeStatus
     compiled: bool = True

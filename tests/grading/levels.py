@@ -46,6 +46,18 @@ def marked(text):
     return found
 
 
+def named(name):
+    """Ids of living processes that gave themselves this name."""
+    return [pid for pid in marked(name) if _name(pid) == name]
+
+
+def _name(pid):
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError:
+        return ""
+
+
 def gone(text, seconds=3.0):
     """Whether no process with `text` is left within a moment."""
     deadline = time.monotonic() + seconds

@@ -2,6 +2,8 @@
 
 import os
 import socket
+import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -11,7 +13,7 @@ import pytest
 
 from fst_cli.data.errors import RunError, UsageError
 from fst_cli.grading import sandbox
-from fst_cli.grading.program import Program, run_script, worker_code
+from fst_cli.grading.program import Program, run_script
 from fst_cli.grading.sandbox import Limits, Sandbox, SandboxError
 from tests.grading import levels
 
@@ -67,12 +69,12 @@ def test_the_whole_tree_holds_python_and_nothing_of_a_user(isolated):
         "dev",
         "tmp",
         "etc",
-    } | {Path(os.path.realpath(os.sys.base_prefix)).parts[1]}
+    } | {Path(os.path.realpath(sys.base_prefix)).parts[1]}
     assert set(inside("return os.listdir('/etc')")) <= {"ld.so.cache"}
     assert sorted(inside("return os.listdir('/dev')")) == ["null", "urandom", "zero"]
 
 
-@pytest.mark.parametrize("folder", ["/", "/usr", "/usr/lib", "/dev", "/etc", os.path.realpath(os.sys.base_prefix)])
+@pytest.mark.parametrize("folder", ["/", "/usr", "/usr/lib", "/dev", "/etc", os.path.realpath(sys.base_prefix)])
 def test_nothing_can_be_written_but_the_small_working_folder(isolated, folder):
     assert inside(f"return open({folder + '/written'!r}, 'w').write('x')") in REFUSED
     assert inside("return os.getcwd(), open('x', 'w').write('abc'), os.listdir()") == ("/tmp", 3, ["x"])
@@ -203,19 +205,25 @@ def test_processor_time_is_limited(any_level):
     assert inside("while True: pass", Limits(wall=5.0, cpu=1)) == "timeout"
 
 
-def test_it_is_gone_when_its_parent_is(any_level):
-    """The sandbox's watcher sees our end of the pipe close, as it does when we are killed."""
-    with Sandbox(worker_code(), FAST) as box:
-        pid = box._process.pid
-        box._process.stdin.close()
-        deadline = time.monotonic() + 3
-        while box._process.poll() is None and time.monotonic() < deadline:
-            time.sleep(0.01)
-        if any_level != "bubblewrap":  # there --die-with-parent does it
-            assert box._process.poll() is not None, pid
-        stdin, _, _ = box._pipes()
-        assert stdin.closed
-        box._process.kill()
+def test_it_dies_with_a_parent_that_is_killed(any_level, tmp_path):
+    name = f"fstk{os.getpid()}"
+    loop = f"import ctypes\nctypes.CDLL(None).prctl(15, b'{name}', 0, 0, 0)\nwhile True: pass"
+    code = f"from fst_cli.grading.program import Program\nProgram({loop!r})"
+    # Under `none` nobody is left to remove the working folder.
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    parent = subprocess.Popen([sys.executable, "-c", code], cwd=REPO, stderr=subprocess.DEVNULL, env=environment)
+    try:
+        deadline = time.monotonic() + 20
+        while not levels.named(name) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert levels.named(name)
+    finally:
+        parent.kill()
+        parent.wait()
+    deadline = time.monotonic() + 5
+    while levels.named(name) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not levels.named(name)
 
 
 def test_many_threads_at_once(monkeypatch):
