@@ -258,6 +258,6 @@ def short(value: object, length: int = 200) -> str:
     """A value in words for a feedback: its repr, cut."""
     try:
         text = repr(value)
-    except ValueError:  # an integer of more digits than Python writes
+    except (ValueError, RecursionError):  # an integer of more digits than Python writes; a deep list
         text = "a value too long to write"
     return text if len(text) <= length else f"{text[: length - 4]} ..."

@@ -39,7 +39,7 @@ Ending = Literal["timeout", "output_limit", "gone"]
 START_LIMIT = 30.0  # seconds for a start on a crowded machine
 DISK = 32 << 20  # bytes of the working directory
 _BOOT = (
-    "import marshal, sys; config = marshal.loads(bytes.fromhex(sys.argv.pop())); "
+    "import marshal, sys; config = marshal.loads(bytes.fromhex(''.join(sys.argv[1:]))); "
     "exec(config['code'], {'__name__': '__main__', 'CONFIG': config})"
 )
 _ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"}
@@ -138,7 +138,7 @@ class Sandbox:
             os.chown(self._folder, config["uid"], config["uid"])
         try:
             self._process = subprocess.Popen(
-                [*_wrapper(self.level), *_python(), "-c", _BOOT, marshal.dumps(config).hex()],
+                [*_wrapper(self.level), *_python(), "-c", _BOOT, *_arguments(config)],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0,
                 env={**_ENVIRONMENT, **({"TMPDIR": self._folder} if self._folder else {})},
                 cwd=self._folder or "/", start_new_session=True,
@@ -314,6 +314,12 @@ def _fresh_uid() -> int:
 
 def _python() -> list[str]:
     return [os.path.realpath(sys.executable), "-I", "-S", "-B"]
+
+
+def _arguments(config: dict[str, Any]) -> list[str]:
+    """The configuration as arguments; Linux takes 128 KiB in one."""
+    text, size = marshal.dumps(config).hex(), 1 << 16
+    return [text[start : start + size] for start in range(0, len(text), size)]
 
 
 def _wrapper(under: Level) -> list[str]:

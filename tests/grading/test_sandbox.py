@@ -145,8 +145,12 @@ def test_there_are_no_capabilities_and_none_to_win(isolated):
     assert inside("return os.chroot('/tmp')") == "PermissionError"
 
 
-def test_our_own_namespaces_refuse_another_user_namespace(monkeypatch):
+def test_our_own_namespaces_refuse_shared_segments_and_another_user_namespace(monkeypatch):
     levels.use("namespaces", monkeypatch)
+    if os.getuid() == 0:
+        before = Path("/proc/sys/kernel/shmmni").read_text()
+        assert inside("return ctypes.CDLL(None).shmget(0, 4096, 0o1600)") == -1
+        assert Path("/proc/sys/kernel/shmmni").read_text() == before != "0\n"
     assert inside("return ctypes.CDLL(None).unshare(0x10000000)") == -1
 
 
