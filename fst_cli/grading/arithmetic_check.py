@@ -8,9 +8,7 @@ _NUMBER = r"\d{1,30}(?:\.\d{1,30})?"
 _OPERATOR = r"(?:[-+*/×÷−]|\\times|\\cdot|\\div)"
 _CHAIN = rf"-?{_NUMBER}(?:\s?{_OPERATOR}\s?{_NUMBER}){{1,20}}"
 # Nothing that makes it part of something larger may stand beside it: no letter, power, bracket or further operator.
-_EQUATION = re.compile(
-    rf"(?<![\w.,^/*+\-)]) ?({_CHAIN})\s?=\s?(-?{_NUMBER})(?![\w^%]|\.\d|\s?{_OPERATOR}\s?\d)"
-)
+_EQUATION = re.compile(rf"(?<![\w.,^/*+\-)]) ?({_CHAIN})\s?=\s?(-?{_NUMBER})(?![\w^%]|\.\d|\s?{_OPERATOR}\s?\d)")
 _TOKEN = re.compile(rf"{_NUMBER}|[-+*/]")
 _WRITTEN = {"×": "*", "\\times": "*", "\\cdot": "*", "÷": "/", "\\div": "/", "−": "-"}
 

@@ -9,13 +9,14 @@ import atexit
 import hashlib
 import queue
 from pathlib import Path
+from typing import Any
 
 from fst_cli.data.errors import RunError
-from fst_cli.grading.program import Program
+from fst_cli.grading.program import Outcome, Program
 from fst_cli.grading.sandbox import Limits
 
 FULL = 0.999  # some data sets give 0.999... for everything right
-_LIMITS = Limits(wall=30.0, total=1e9, cpu=10**9, memory=4 << 30)  # one process grades for the whole run
+_LIMITS = Limits(wall=15.0, total=1e9, cpu=10**9, memory=4 << 30)  # one process grades for the whole run
 _SOURCE = Path(__file__).with_name("gym_worker.py")
 _idle: "queue.SimpleQueue[Program]" = queue.SimpleQueue()
 
@@ -27,23 +28,34 @@ def gym_score(name: str, config: str, seed: int, index: int, question: str, answ
     RunError where the item can't be made again as it was (another version of reasoning-gym), or the sandbox does not
     start.
     """
-    program = _take()
     digest = hashlib.sha256(question.encode()).hexdigest()
-    outcome = program.call("score", [name, config, seed, index, digest, answer])
-    if outcome.status in ("ok", "error"):
-        _idle.put(program)
-    else:
-        program.close()
+    request = [name, config, seed, index, digest, answer]
+    outcome = _ask(_idle_or_new(), request)
+    if outcome.status == "killed":  # an idle one may have died meanwhile: bwrap ends with the thread that started it
+        outcome = _ask(_new(), request)
     if outcome.status == "grader" or outcome.error == "ItemError":
         raise RunError(outcome.message)
     return float(outcome.value) if outcome.status == "ok" else 0.0
 
 
-def _take() -> Program:
+def _ask(program: Program, request: list[Any]) -> Outcome:
+    outcome = program.call("score", request)
+    if outcome.status in ("ok", "error"):
+        _idle.put(program)
+    else:
+        program.close()
+    return outcome
+
+
+def _idle_or_new() -> Program:
     try:
         return _idle.get_nowait()
     except queue.Empty:
-        program = Program(_SOURCE.read_text(encoding="utf-8"), _LIMITS, packages=True)
+        return _new()
+
+
+def _new() -> Program:
+    program = Program(_SOURCE.read_text(encoding="utf-8"), _LIMITS, packages=True)
     if program.loaded.status != "ok":
         message = f"the grader did not start: {program.loaded.error} {program.loaded.message}"
         program.close()

@@ -1,16 +1,19 @@
 """Whether two answers are the same mathematical value.
 
 Plain numbers are compared here. Everything else goes to math-verify in a worker process that is killed at a
-wall-clock limit: its parser can hang, and its own time limit fails off the main thread (PITFALLS 6).
+wall-clock limit: its parser can hang, and its own time limit fails off the main thread (PITFALLS 6). There are as many
+workers as processors, each started when all others are busy.
 """
 
 import atexit
 import json
+import os
 import re
 import select
 import subprocess
 import sys
 import threading
+import time
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -18,6 +21,7 @@ from fst_cli.data.records import RewardStatus
 
 TIME_LIMIT = 5.0  # seconds for one comparison
 START_LIMIT = 60.0  # seconds for the worker to import math-verify
+MAX_LENGTH = 2000  # characters; nobody's answer is longer, and the parser's time grows faster than the length
 
 
 @dataclass(frozen=True)
@@ -29,13 +33,15 @@ class Verdict:
 
 
 def equal(gold: str, answer: str, limit: float = TIME_LIMIT) -> Verdict:
-    """Compare an answer with the gold one."""
+    """Compare an answer with the gold one. An answer of more than `MAX_LENGTH` characters is not equal."""
     if gold.strip() == answer.strip():
         return Verdict(True)
+    if len(answer) > MAX_LENGTH:
+        return Verdict(False)
     left, right = plain_number(gold), plain_number(answer)
     if left is not None and right is not None:
         return Verdict(left == right)
-    return _WORKER.compare(gold, answer, limit)
+    return _POOL.compare(gold, answer, limit)
 
 
 _PLAIN = re.compile(r"[+-]?(?:\d{1,3}(?:,\d{3})+|\d+)?(?:\.\d*)?(?:/\d+)?", re.ASCII)
@@ -59,38 +65,37 @@ def numbers_of(text: str) -> list[Fraction]:
 
 
 class _Worker:
-    """One child process, started at the first comparison and again after a kill."""
+    """One child process, started at the first comparison and again after a kill. One thread at a time."""
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
-        self._lock = threading.Lock()
-        atexit.register(self.stop)
+        self._lines = b""
 
     def compare(self, gold: str, answer: str, limit: float) -> Verdict:
-        with self._lock:
-            try:
-                process = self._started()
-                assert process.stdin is not None
-                process.stdin.write(json.dumps([gold, answer]).encode() + b"\n")
-                process.stdin.flush()
-                reply = self._reply(process, limit)
-            except (BrokenPipeError, EOFError, OSError):
-                self.stop()
-                return Verdict(False, "error")
-            if reply is None:
-                self.stop()
-                return Verdict(False, "timeout")
-            return Verdict(reply == b"1", "ok" if reply in (b"0", b"1") else "error")
+        try:
+            process = self._started()
+            assert process.stdin is not None
+            process.stdin.write(json.dumps([gold, answer]).encode() + b"\n")
+            reply = self._reply(process, limit)
+        except (EOFError, OSError):
+            self.stop()
+            return Verdict(False, "error")
+        if reply is None:
+            self.stop()
+            return Verdict(False, "timeout")
+        return Verdict(reply == b"1", "ok" if reply in (b"0", b"1") else "error")
 
     def stop(self) -> None:
         """Kill the child."""
         if self._process is not None:
             self._process.kill()
             self._process.communicate()
-            self._process = None
+            self._process, self._lines = None, b""
 
     def _started(self) -> subprocess.Popen[bytes]:
-        if self._process is None or self._process.poll() is not None:
+        if self._process is not None and self._process.poll() is not None:
+            self.stop()
+        if self._process is None:
             command = [sys.executable, "-m", "fst_cli.grading.math_worker"]
             self._process = subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, bufsize=0
@@ -99,20 +104,55 @@ class _Worker:
                 raise EOFError
         return self._process
 
-    @staticmethod
-    def _reply(process: subprocess.Popen[bytes], limit: float) -> bytes | None:
+    def _reply(self, process: subprocess.Popen[bytes], limit: float) -> bytes | None:
         """One line from the child; None at the time limit.
 
         Raises EOFError where the child is gone.
         """
         assert process.stdout is not None
-        ready, _, _ = select.select([process.stdout], [], [], limit)
-        if not ready:
-            return None
-        line = process.stdout.readline()
-        if not line:
-            raise EOFError
+        deadline = time.monotonic() + limit
+        while b"\n" not in self._lines:
+            # poll, because select refuses descriptors above 1023, which a large run has
+            poll = select.poll()
+            poll.register(process.stdout, select.POLLIN)
+            if not poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
+                return None
+            chunk = os.read(process.stdout.fileno(), 4096)
+            if not chunk:
+                raise EOFError
+            self._lines += chunk
+        line, _, self._lines = self._lines.partition(b"\n")
         return line.strip()
 
 
-_WORKER = _Worker()
+class _Pool:
+    """Workers for several threads; a thread waits where all are busy, and its time runs only from its turn."""
+
+    def __init__(self, size: int) -> None:
+        self.idle: list[_Worker] = []
+        self.all: list[_Worker] = []
+        self._free = threading.Semaphore(size)
+        self._lock = threading.Lock()
+        atexit.register(self.stop)
+
+    def compare(self, gold: str, answer: str, limit: float) -> Verdict:
+        """One comparison by an idle worker, the last used first."""
+        with self._free:
+            with self._lock:
+                if not self.idle:
+                    self.idle.append(_Worker())
+                    self.all.append(self.idle[-1])
+                worker = self.idle.pop()
+            try:
+                return worker.compare(gold, answer, limit)
+            finally:
+                with self._lock:
+                    self.idle.append(worker)
+
+    def stop(self) -> None:
+        """Kill all children."""
+        for worker in self.all:
+            worker.stop()
+
+
+_POOL = _Pool(os.cpu_count() or 1)

@@ -20,7 +20,7 @@ def main() -> None:
             left, right = (parse(f"\\boxed{{{text}}}", parsing_timeout=None) for text in (gold, answer))
             same = bool(left) and bool(right) and verify(left, right, timeout_seconds=None)
             print("1" if same else "0", flush=True)
-        except Exception:
+        except Exception:  # RecursionError and MemoryError are among them
             print("error", flush=True)
 
 

@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from types import CodeType, TracebackType
+from types import CodeType
 from typing import Any, Literal
 
 from fst_cli.grading import program_worker
@@ -36,9 +36,10 @@ class Outcome:
 
 @dataclass(frozen=True)
 class ScriptResult:
-    """What came of a script: `status` is ok where it ended by itself with exit code 0."""
+    """What came of a script: `status` is ok where it ended itself with exit code 0. `code` is 128 + n for signal n."""
 
     status: OutcomeStatus
+    compiled: bool = True
     stdout: str = ""
     stderr: str = ""  # its tail
     code: int = 0
@@ -50,8 +51,8 @@ class ScriptResult:
 class Program:
     """A loaded program whose functions can be called. `loaded` says whether it compiles and runs.
 
-    `prelude` (imports, helpers) runs before it, without the name `entry`; with `packages` it can import what is installed here. A call that times out ends the process: all
-    later ones have the same outcome. Use it in one thread, in a `with` statement.
+    `prelude` (imports, helpers) runs before it, without the name `entry`. A call that times out ends the process: all
+    later ones have the same outcome. With `packages` it can import what is installed here. Use it in one thread, in a `with` statement.
 
     Raises RunError where the machine has no sandbox (`sandbox.level`).
     """
@@ -75,9 +76,7 @@ class Program:
     def __enter__(self) -> "Program":
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         self.close()
 
     def call(self, path: str, args: Iterable[Any] = (), kwargs: dict[str, Any] | None = None) -> Outcome:
@@ -129,7 +128,7 @@ def run_scripts(source: str, stdins: Iterable[str], limits: Limits | None = None
                 request = ("script", source, _utf8(stdin).encode(), limits.wall)
                 reply = sandbox.ask(request, limits.wall + 2.0)  # the worker keeps the time; this is for a dead one
                 result = _script_result(sandbox, reply)
-                ended = result if reply.ending or result.status == "killed" and result.error else None
+                ended = result if reply.ending or (result.status == "killed" and result.error) else None
             yield ended or result
 
 
@@ -199,7 +198,7 @@ def _script_result(sandbox: Sandbox, reply: Reply) -> ScriptResult:
         return ScriptResult(outcome.status, error=outcome.error or "Ended", message=outcome.message)
     message = parse(reply.line)
     if "error" in message:
-        return ScriptResult(code=1, **_raised(message["error"]))
+        return ScriptResult(compiled=False, code=1, **_raised(message["error"]))
     found = message.get("script")
     if not isinstance(found, dict) or not all(isinstance(found.get(name), str) for name in ("out", "err", "ending")):
         return ScriptResult("killed", error="ProtocolError", message="the program broke its own process")
@@ -266,6 +265,6 @@ def short(value: object, length: int = 200) -> str:
     """A value in words for a feedback: its repr, cut."""
     try:
         text = repr(value)
-    except ValueError:  # an integer of more digits than Python writes
+    except (ValueError, RecursionError):  # an integer of more digits than Python writes; a deep list
         text = "a value too long to write"
     return text if len(text) <= length else f"{text[: length - 4]} ..."

@@ -15,7 +15,6 @@ from typing import Any
 
 from fst_cli.grading.program import (
     Outcome,
-    OutcomeStatus,
     Program,
     UnsupportedError,
     decode,
@@ -31,6 +30,9 @@ TOLERANCE = 1e-9
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?", re.ASCII)
 
 
+WRONG = Outcome("ok")
+
+
 @dataclass(frozen=True)
 class Finding:
     """The first test that fails, or none (`passed`). `outcome.status` ok means that a wrong value came back.
@@ -39,7 +41,7 @@ class Finding:
     """
 
     passed: bool
-    outcome: Outcome = Outcome("ok")
+    outcome: Outcome = WRONG
     request: str = ""
     got: str = ""
     test: str = ""
@@ -50,8 +52,11 @@ PASSED = Finding(True)
 
 def stdin_tests(source: str, tests: Sequence[tuple[str, str]], limits: Limits) -> Finding:
     """Tests of (standard input, standard output). Raises RunError where the machine has no sandbox."""
-    for (stdin, expected), result in zip(tests, run_scripts(source, (stdin for stdin, _ in tests), limits), strict=True):
+    results = run_scripts(source, (stdin for stdin, _ in tests), limits)
+    for (stdin, expected), result in zip(tests, results, strict=True):
         outcome = Outcome(result.status, None, result.error, result.message, result.line)
+        if not result.compiled:
+            return Finding(False, outcome)
         if result.status != "ok" or not same_output(expected, result.stdout):
             return Finding(False, outcome, clip(stdin), clip(result.stdout), f"output {clip(expected)!r}")
     return PASSED
@@ -70,7 +75,8 @@ def call_tests(
             return Finding(False, program.loaded)
         for path, args, expected in tests:
             outcome = program.call(path, args)
-            if outcome.status != "ok" or not (expected == outcome.value if exact else same_value(expected, outcome.value)):
+            same = expected == outcome.value if exact else same_value(expected, outcome.value)
+            if outcome.status != "ok" or not same:
                 request = f"{path}({', '.join(short(arg, 500) for arg in args)})"
                 return Finding(False, outcome, request, short(outcome.value), f"{request} == {short(expected)}")
     return PASSED
@@ -140,7 +146,7 @@ def _failed(error: dict[str, Any], last: Finding, asked: bool, test: str) -> Fin
 
 def _as_calls(tests: list[str]) -> list[tuple[str, Sequence[Any], Any]] | None:
     """Tests of the form `assert f(literals) == literal` as calls; None where one is not."""
-    calls = []
+    calls: list[tuple[str, Sequence[Any], Any]] = []
     for test in tests:
         try:
             [statement] = ast.parse(test).body
@@ -158,7 +164,8 @@ def _as_calls(tests: list[str]) -> list[tuple[str, Sequence[Any], Any]] | None:
 
 def _free_names(texts: list[str]) -> set[str]:
     """Names that are read and neither built in nor made by the texts themselves: those of the program."""
-    read, made = set(), set(dir(builtins))
+    read: set[str] = set()
+    made = set(dir(builtins))
     for text in texts:
         for node in ast.walk(ast.parse(text)):
             if isinstance(node, ast.Name):
@@ -199,9 +206,7 @@ def _same_token(expected: str, got: str) -> bool:
 def same_value(expected: Any, got: Any) -> bool:
     """Whether a result is the expected JSON value."""
     if isinstance(expected, list | tuple):
-        return (
-            isinstance(got, list | tuple) and len(expected) == len(got) and all(map(same_value, expected, got))
-        )
+        return isinstance(got, list | tuple) and len(expected) == len(got) and all(map(same_value, expected, got))
     if isinstance(expected, dict):
         if not isinstance(got, dict) or len(got) != len(expected):
             return False

@@ -167,7 +167,8 @@ class Worker:
         try:
             if kind == "script":
                 return self.script(*values)
-            result = {"load": self.load, "call": self.call, "tests": self.tests}[kind](*values)
+            handlers: dict[str, Callable[..., Any]] = {"load": self.load, "call": self.call, "tests": self.tests}
+            result = handlers[kind](*values)
             return f'{{"ok":{encode(result, self.limit)}}}'
         except BaseException as error:
             if isinstance(error, RecursionError):

@@ -7,7 +7,7 @@ Levels, strongest first:
 - `none`: a process group and resource limits. The program can read what you can and, unless you are root (it gets a uid
   of its own then), write what you can; it has the network. Only for FST_SANDBOX=none.
 
-In the first two there are no network, no /proc, no host files but a read-only Python and /usr, and a 32 MiB tmpfs as the
+In the first two there are no network, no /proc, no host files but a read-only Python and /usr; a 32 MiB tmpfs is the
 working directory. As root, every sandbox has a uid of its own: root is exempt from RLIMIT_NPROC, and the limit counts
 per uid. Memory is limited per process (RLIMIT_AS), not in sum.
 """
@@ -27,7 +27,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import CodeType, TracebackType
+from types import CodeType
 from typing import Any, Literal
 
 from fst_cli.data.errors import RunError, UsageError
@@ -38,7 +38,10 @@ Ending = Literal["timeout", "output_limit", "gone"]
 
 START_LIMIT = 30.0  # seconds for a start on a crowded machine
 DISK = 32 << 20  # bytes of the working directory
-_BOOT = "import marshal,sys;c=marshal.loads(bytes.fromhex(sys.argv.pop()));exec(c['code'],{'__name__':'__main__','CONFIG':c})"
+_BOOT = (
+    "import marshal, sys; config = marshal.loads(bytes.fromhex(''.join(sys.argv[1:]))); "
+    "exec(config['code'], {'__name__': '__main__', 'CONFIG': config})"
+)
 _ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"}
 _starts = itertools.count()
 
@@ -90,7 +93,7 @@ def level(wanted: str) -> Level:
     raise RunError(
         f"no sandbox for the model's programs ({'; '.join(refusals)})",
         hint="install bubblewrap, or allow user namespaces (Ubuntu: `sysctl -w "
-        "kernel.apparmor_restrict_unprivileged_userns=0`); on a machine you can lose, FST_SANDBOX=none runs without one",
+        "kernel.apparmor_restrict_unprivileged_userns=0`); on a machine you can lose, FST_SANDBOX=none does without",
     )
 
 
@@ -117,7 +120,7 @@ class Reply:
 class Sandbox:
     """A process that runs `worker` (compiled here, standard library only) and answers messages with lines.
 
-    With `packages` it can import what is installed here. The worker's first line must be `ready`. Messages to it are marshalled (the direction is from us to the program;
+    With `packages` it can import what is installed here. Its first line must be `ready`. Messages to it are marshalled (the direction is from us to the program;
     nothing that comes back is ever unmarshalled). One thread at a time, and the thread that opens it closes it.
 
     Raises SandboxError where the process does not start, RunError where no isolation is available.
@@ -136,7 +139,7 @@ class Sandbox:
             os.chown(self._folder, config["uid"], config["uid"])
         try:
             self._process = subprocess.Popen(
-                [*_wrapper(self.level, extra), *_python(), "-c", _BOOT, marshal.dumps(config).hex()],
+                [*_wrapper(self.level, extra), *_python(), "-c", _BOOT, *_arguments(config)],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0,
                 env={**_ENVIRONMENT, **({"TMPDIR": self._folder} if self._folder else {})},
                 cwd=self._folder or "/", start_new_session=True,
@@ -153,9 +156,7 @@ class Sandbox:
     def __enter__(self) -> "Sandbox":
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         self.close()
 
     def _await_ready(self) -> None:
@@ -169,7 +170,7 @@ class Sandbox:
             said = self.errors.decode(errors="replace").strip().splitlines()[-1:] or [reply.ending or "no word"]
             raise SandboxError(f"the sandbox did not start: {said[0]}")
 
-    def ask(self, message: object, wall: float | None = None) -> Reply:
+    def ask(self, message: Any, wall: float | None = None) -> Reply:
         """Send a message of plain data and wait for one line, `wall` seconds at most and no longer than the total."""
         data = marshal.dumps(message)
         deadline = time.monotonic() + (self.limits.wall if wall is None else wall)
@@ -320,6 +321,12 @@ def _fresh_uid() -> int:
 
 def _python() -> list[str]:
     return [os.path.realpath(sys.executable), "-I", "-S", "-B"]
+
+
+def _arguments(config: dict[str, Any]) -> list[str]:
+    """The configuration as arguments; Linux takes 128 KiB in one."""
+    text, size = marshal.dumps(config).hex(), 1 << 16
+    return [text[start : start + size] for start in range(0, len(text), size)]
 
 
 def _wrapper(under: Level, packages: tuple[str, ...]) -> list[str]:

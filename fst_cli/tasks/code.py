@@ -141,7 +141,9 @@ def _sentences(finding: Finding, meta: dict[str, Any]) -> list[str]:
     """What happened, in words without the expected value unless `reveal` is set."""
     outcome = finding.outcome
     stdin = meta["kind"] == "stdin"
-    if finding.request or stdin:
+    if _failure(finding) == "syntax_error":
+        where = "The program does not compile: it"
+    elif finding.request or stdin:
         where = f"On the input\n{finding.request}\nthe program" if stdin else f"{finding.request}:"
     else:
         where = "The program, before any test,"

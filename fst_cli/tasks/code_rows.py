@@ -86,7 +86,7 @@ def livecodebench(row: Row) -> Parsed:
     Private test cases may be base64 of a compressed pickle of a string. Only a string is unpickled.
     """
     public, private = _json(row, "public_test_cases"), _cases(row.get("private_test_cases") or "[]")
-    cases = [*public, *private]
+    cases = [*(public or []), *private]
     if not cases:
         raise DataError("LiveCodeBench row without tests")
     starter = row.get("starter_code") or ""

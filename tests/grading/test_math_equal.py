@@ -44,8 +44,60 @@ def test_a_hanging_grader_is_killed_and_the_next_comparison_works():
     assert equal("\\frac{1}{2}", "\\frac{3}{6}").equal
 
 
-def test_a_worker_that_dies_is_an_error_not_a_wrong_answer():
+def test_a_dead_worker_is_replaced_before_it_is_asked():
     equal("x", "y")
-    math_equal._WORKER._process.kill()
-    math_equal._WORKER._process.wait()
-    assert equal("\\frac{1}{2}", "\\frac{3}{6}").equal  # a dead worker is replaced before it is asked
+    for worker in math_equal._POOL.all:
+        if worker._process is not None:
+            worker._process.kill()
+            worker._process.wait()
+    assert equal("\\frac{1}{2}", "\\frac{3}{6}").equal
+
+
+def test_a_worker_that_dies_in_a_comparison_is_an_error_not_a_wrong_answer(monkeypatch):
+    worker = math_equal._Worker()
+    monkeypatch.setattr(worker, "_started", lambda: (_ for _ in ()).throw(BrokenPipeError))
+    assert worker.compare("x", "y", 1.0) == math_equal.Verdict(False, "error")
+
+
+def test_several_threads_have_workers_of_their_own():
+    pool, found = math_equal._Pool(2), []
+    threads = [
+        threading.Thread(target=lambda n=n: found.append(pool.compare(f"x+{n}", f"{n}+x", 60.0).equal))
+        for n in range(6)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [True] * 6
+    assert 1 <= len(pool.all) <= 2 and len(pool.idle) == len(pool.all)
+    pool.stop()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "x" * 1_000_000,
+        "9" * 1_000_000,
+        "{" * 1999,
+        "(" * 999 + "x" + ")" * 999,
+        "\\frac{1}{" * 180 + "2" + "}" * 180,
+        "\\sqrt{" * 250 + "2" + "}" * 250,
+        "9^{9^{9^{9}}}",
+        "\x00",
+        "\ud800",
+        "x\ny",
+    ],
+    ids=lambda answer: f"{answer[:12]!r}x{len(answer)}",
+)
+def test_any_answer_gets_a_verdict_in_bounded_time(answer):
+    started = time.monotonic()
+    verdict = equal("\\frac{1}{3}", answer, limit=0.5)
+    assert not verdict.equal
+    assert time.monotonic() - started < 20  # a killed worker has to start anew
+    assert verdict.status in ("ok", "timeout", "error")
+
+
+def test_an_answer_too_long_for_an_answer_is_wrong_without_a_worker(monkeypatch):
+    monkeypatch.setattr(math_equal, "_POOL", None)
+    assert equal("\\frac{1}{3}", "x" * 2001) == math_equal.Verdict(False)
