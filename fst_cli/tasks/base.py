@@ -1,7 +1,7 @@
 """What a task is: problems, a score, and what prompt evolution may draw on."""
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from fst_cli.data.records import Problem, Record, Score
@@ -13,6 +13,11 @@ class Task:
     """A task family. One module each; outside packages offer theirs through the entry point group `fst.tasks`.
 
     `problems(options, split, count, seed)` must keep train and test disjoint for any pair of seeds.
+    `score(problem, text)` is given what the model itself wrote, its turns joined by a blank line: a tool's output is
+    never graded, so a model earns nothing by having a tool print an answer.
+    `respond(problem, turns)` is given the model's turns so far, and returns the environment's next message (a tool's
+    output, its error too) or None when the episode is over; it is asked after each of the first `max_turns` - 1 turns.
+    `score` and `respond` are called from several threads at once, and must be functions of their arguments alone.
     `remedies` maps a kind of failure (`Score.failure`) to sentences that the heuristic reflector may try.
     """
 
@@ -22,5 +27,7 @@ class Task:
     options: type[Record]
     problems: Callable[[Any, Split, int, int], Iterator[Problem]]
     score: Callable[[Problem, str], Score]
-    worked_solution: Callable[[Problem], str | None]
-    remedies: Mapping[str, list[str]]
+    worked_solution: Callable[[Problem], str | None] = lambda problem: None
+    remedies: Mapping[str, list[str]] = field(default_factory=dict)
+    respond: Callable[[Problem, Sequence[str]], str | None] | None = None
+    max_turns: int = 1
