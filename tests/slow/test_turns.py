@@ -156,6 +156,16 @@ def test_entropy_and_mismatch_are_means_over_sampled_tokens(step, rollouts, tmp_
     assert metrics["ratio_quantiles"][0] == pytest.approx(np.exp(difference_N.min()), rel=1e-3)
 
 
+def test_a_penalty_in_the_reward_is_told_per_sampled_token(step, rollouts, tmp_path, mini):
+    metrics, _ = step(rollouts, tmp_path, kl_coefficient=0.1, kl_in="reward", kl_estimator="k1")
+    differences = []
+    for row in tensors.read(tensors.beside(rollouts)):
+        with torch.no_grad():
+            base_T = of_tokens(logp_TV(mini.model, row.prompt_ids, row.completion_ids), row).numpy()
+        differences.append((row.logprobs - base_T)[row.sampled])
+    assert metrics["kl_to_base"] == pytest.approx(np.concatenate(differences).mean(), rel=1e-3)
+
+
 def test_distillation_follows_the_teacher_at_sampled_tokens_only(step, rollouts, calculator, tmp_path):
     jsonl.write(tmp_path / "problems.jsonl", calculator)
     jsonl.write(tmp_path / "prompts.jsonl", [TEACHER])
