@@ -8,8 +8,10 @@ from types import SimpleNamespace
 import pytest
 
 from fst_cli import app
-from fst_cli.data.records import Sampling
+from fst_cli.data.records import Message, Problem, Record, Sampling, Score
 from fst_cli.policy.model import load_policy
+from fst_cli.tasks import registry
+from fst_cli.tasks.base import Task
 
 
 @pytest.fixture(scope="session")
@@ -27,6 +29,29 @@ def fresh_mini():
 @pytest.fixture
 def sampling():
     return Sampling(temperature=1.0, max_tokens=24)
+
+
+@pytest.fixture(scope="module")
+def calculator():
+    """A task whose tool answers every turn but those of problems without one; its problems, every other without."""
+
+    def respond(problem, turns):
+        return f"Tool call {len(turns)} gives {problem.answer}." if problem.meta["tool"] else None
+
+    def score(problem, text):
+        right = problem.answer in text
+        return Score(reward=float(right), success=right, feedback=text)
+
+    task = Task("calculator", "a toy", "", Record, lambda *_: iter([]), score, respond=respond, max_turns=3)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(registry.tasks(), "calculator", task)
+        yield [
+            Problem(
+                id=f"c{i}", task="calculator", split="train", answer=str(7 * i), meta={"tool": i % 2 == 0},
+                messages=[Message(role="user", content=f"What is {3 * i} + {4 * i}?")],
+            )
+            for i in range(4)
+        ]  # fmt: skip
 
 
 @pytest.fixture

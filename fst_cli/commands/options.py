@@ -22,7 +22,7 @@ Temperature = Annotated[float, typer.Option(min=0.0, help="Sampling temperature;
 TopP = Annotated[float, typer.Option(min=0.0, max=1.0, help="Nucleus sampling; 1 is off.")]
 TopK = Annotated[int, typer.Option(min=0, help="Sample from the k likeliest tokens only; 0 is off.")]
 MinP = Annotated[float, typer.Option(min=0.0, max=1.0, help="Drop tokens less likely than this share of the best.")]
-MaxTokens = Annotated[int, typer.Option(min=1, help="Longest completion, in tokens.")]
+MaxTokens = Annotated[int, typer.Option(min=1, help="Longest completion, in tokens; a task's tool replies count.")]
 MicroTokens = Annotated[
     int, typer.Option(min=1, help="Tokens in one forward pass outside sampling; lower saves memory.")
 ]

@@ -95,10 +95,13 @@ class Rollout(Record):
     prompt_id: str
     sample: int = Field(description="index among the samples of this problem and prompt")
     seed: int
-    text: str = Field(description="the completion")
-    finish_reason: FinishReason
+    text: str = Field(description="the completion; of several turns the transcript, tool replies set apart")
+    turns: list[Message] = Field(
+        default_factory=list, description="where there were several: assistant = the model, user = the tool"
+    )
+    finish_reason: FinishReason = Field(description="of the last turn; length too where a tool's reply did not fit")
     prompt_tokens: int
-    completion_tokens: int
+    completion_tokens: int = Field(description="all tokens after the prompt, those of tool replies included")
     score: Score
     policy: str = Field(description="hash of the weights that sampled it")
     template: str = Field(description="hash of the chat template that rendered it")

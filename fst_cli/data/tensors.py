@@ -1,7 +1,9 @@
-"""The safetensors file beside a rollouts.jsonl: token ids and sampler log-probabilities, in the same order.
+"""The safetensors file beside a rollouts.jsonl: token ids, sampler log-probabilities and mask, in the same order.
 
 Ragged rows are stored flat with offsets; row r of `completion_ids` is
-`completion_ids[completion_offsets[r]:completion_offsets[r + 1]]`. `logprobs` shares the completion's offsets.
+`completion_ids[completion_offsets[r]:completion_offsets[r + 1]]`. `logprobs` and `sampled` share the completion's
+offsets. `sampled` is false at the tokens of tool replies and of the template around them; without it, as in files
+of earlier versions, all tokens were sampled.
 """
 
 from collections.abc import Sequence
@@ -15,15 +17,31 @@ from fst_cli.data.files import atomic_file
 from fst_cli.data.records import Rollout
 
 _NAMES = ("prompt_ids", "prompt_offsets", "completion_ids", "completion_offsets", "logprobs")
+_OF_COMPLETIONS = ("completion_ids", "logprobs", "sampled")
 
 
 @dataclass(frozen=True)
 class Tokens:
-    """One rollout in tokens: prompt ids [P], completion ids [T], sampler log-probabilities [T] in nats."""
+    """One rollout in tokens: prompt ids [P], completion ids [T], sampler log-probabilities [T] in nats, mask [T].
+
+    `mask` is true where the model sampled the token (None: everywhere); elsewhere the log-probability means nothing
+    and is 0.
+    """
 
     prompt_ids: list[int]
     completion_ids: list[int]
     logprobs: np.ndarray
+    mask: np.ndarray | None = None
+
+    @property
+    def sampled(self) -> np.ndarray:
+        """Whether the model sampled the token, bool [T]."""
+        return np.ones(len(self.completion_ids), dtype=bool) if self.mask is None else self.mask
+
+    @property
+    def sampled_logprobs(self) -> np.ndarray:
+        """Log-probabilities [N] of the N tokens that the model sampled."""
+        return self.logprobs[self.sampled]
 
 
 def beside(jsonl: Path | str) -> Path:
@@ -41,6 +59,7 @@ def write(path: Path, rows: Sequence[Tokens]) -> None:
         "completion_ids": _flat([row.completion_ids for row in rows], np.int32),
         "completion_offsets": _offsets([len(row.completion_ids) for row in rows]),
         "logprobs": _flat([row.logprobs for row in rows], np.float32),
+        "sampled": _flat([row.sampled for row in rows], np.bool_),
     }
     with atomic_file(path) as temporary:
         save_file(arrays, temporary)
@@ -65,14 +84,16 @@ def read(path: Path) -> list[Tokens]:
     missing = [name for name in _NAMES if name not in arrays]
     if missing:
         raise DataError(f"{path}: lacks {', '.join(missing)}")
-    if len(arrays["logprobs"]) != len(arrays["completion_ids"]):
-        raise DataError(f"{path}: logprobs: {len(arrays['logprobs'])} for {len(arrays['completion_ids'])} tokens")
+    arrays.setdefault("sampled", np.ones(len(arrays["completion_ids"]), dtype=bool))
+    for name in _OF_COMPLETIONS:
+        if len(arrays[name]) != len(arrays["completion_ids"]):
+            raise DataError(f"{path}: {name}: {len(arrays[name])} for {len(arrays['completion_ids'])} tokens")
     prompts = _rows(path, arrays, "prompt_ids", "prompt_offsets")
-    completions = _rows(path, arrays, "completion_ids", "completion_offsets")
-    logprobs = _rows(path, arrays, "logprobs", "completion_offsets")
+    completions, logprobs, masks = (_rows(path, arrays, name, "completion_offsets") for name in _OF_COMPLETIONS)
     if len(prompts) != len(completions):
         raise DataError(f"{path}: {len(prompts)} prompts for {len(completions)} completions")
-    return [Tokens(p.tolist(), c.tolist(), lp) for p, c, lp in zip(prompts, completions, logprobs, strict=True)]
+    rows = zip(prompts, completions, logprobs, masks, strict=True)
+    return [Tokens(p.tolist(), c.tolist(), logp, mask.astype(bool)) for p, c, logp, mask in rows]
 
 
 def of_rollouts(path: Path, rollouts: Sequence[Rollout]) -> list[Tokens]:

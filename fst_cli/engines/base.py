@@ -11,10 +11,15 @@ from fst_cli.data.records import FinishReason, Sampling
 
 @dataclass(frozen=True)
 class Request:
-    """One completion to sample: prompt token ids and the seed of its draws."""
+    """One completion to sample: prompt token ids, the seed of its draws, and where it ends (None: the sampling's)."""
 
     prompt_ids: list[int]
     seed: int
+    max_tokens: int | None = None
+
+    def limit(self, sampling: Sampling) -> int:
+        """Tokens that the completion may have."""
+        return sampling.max_tokens if self.max_tokens is None else self.max_tokens
 
 
 @dataclass(frozen=True)

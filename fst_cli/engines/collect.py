@@ -1,4 +1,4 @@
-"""The rollout stage: problems × prompts × samples -> completions -> scores -> records.
+"""The rollout stage: problems × prompts × samples -> episodes -> scores -> records.
 
 For each problem, G/K samples under each of the K prompts; all G are one group (PAPER section 1).
 """
@@ -13,10 +13,11 @@ import numpy as np
 
 from fst_cli.console import progress, warn
 from fst_cli.data.errors import RunError, UsageError
-from fst_cli.data.records import Problem, Prompt, Rollout, Sampling
+from fst_cli.data.records import Problem, Prompt, Rollout, Sampling, Score
 from fst_cli.data.seeds import Part, derive
 from fst_cli.data.tensors import Tokens
-from fst_cli.engines.base import Completion, Engine, Request
+from fst_cli.engines.base import Engine, Request
+from fst_cli.engines.turns import Episode, in_parallel, play
 from fst_cli.policy.chat import render, require_system_role
 from fst_cli.policy.model import Policy
 from fst_cli.tasks.registry import get_task
@@ -46,7 +47,8 @@ class Collected:
     def figures(self) -> dict[str, Any]:
         """Summary figures, flat."""
         rewards = [rollout.score.reward for rollout in self.rollouts]
-        generated = sum(rollout.completion_tokens for rollout in self.rollouts if not rollout.reused)
+        rows = zip(self.rollouts, self.tokens, strict=True)
+        generated = sum(int(tokens.sampled.sum()) for rollout, tokens in rows if not rollout.reused)
         reused = sum(rollout.reused for rollout in self.rollouts)
         return {
             "rollouts": len(self.rollouts),
@@ -85,7 +87,10 @@ def group_slots(problems: Sequence[Problem], prompts: Sequence[Prompt], group_si
 def collect(
     policy: Policy, engine: Engine, slots: Sequence[Slot], sampling: Sampling, address: tuple[Part, ...], what: str
 ) -> Collected:
-    """Sample every slot and score it. The seed of a slot is its address, its problem, prompt and sample number.
+    """Sample every slot, turn after turn, and score it.
+
+    The seed of a slot is its address, its problem, prompt and sample number. `sampling.max_tokens` is the budget of
+    all turns together, replies included.
 
     Raises UsageError where a template can't hold a prompt's instruction, and RunError where a prompt does not fit
     the context or too many completions could not be graded.
@@ -95,18 +100,21 @@ def collect(
     room = policy.context - sampling.max_tokens
     prompt_ids = [render(policy.tokenizer, slot.prompt, slot.problem, room) for slot in slots]
     seeds = [derive(*address, *slot.address, slot.problem.id, slot.prompt.id, slot.sample) for slot in slots]
-    requests = [Request(ids, seed) for ids, seed in zip(prompt_ids, seeds, strict=True)]
+    episodes = [
+        Episode(slot.problem, get_task(slot.problem.task), Request(ids, seed))
+        for slot, ids, seed in zip(slots, prompt_ids, seeds, strict=True)
+    ]
     started = time.perf_counter()
-    with progress(what, len(requests)) as advance:
-        completions = engine.generate(requests, sampling, advance)
+    with progress(what, len(episodes)) as advance:
+        play(policy.tokenizer, engine, episodes, sampling, advance)
     seconds = time.perf_counter() - started
+    scores = in_parallel(Episode.score, episodes)
     rollouts = [
-        _rollout(policy, slot, request, completion, sampling, row)
-        for row, (slot, request, completion) in enumerate(zip(slots, requests, completions, strict=True))
+        _rollout(policy, slot, episode, score, sampling, row)
+        for row, (slot, episode, score) in enumerate(zip(slots, episodes, scores, strict=True))
     ]
     _check_grading(rollouts)
-    tokens = [Tokens(ids, c.ids, c.logprobs) for ids, c in zip(prompt_ids, completions, strict=True)]
-    return Collected(rollouts, tokens, seconds)
+    return Collected(rollouts, [episode.tokens for episode in episodes], seconds)
 
 
 def warn_if_truncated(figures: dict[str, Any], max_tokens: int) -> None:
@@ -116,22 +124,20 @@ def warn_if_truncated(figures: dict[str, Any], max_tokens: int) -> None:
         warn(f"{share:.0%} of the completions were cut at {max_tokens} tokens; raise --max-tokens")
 
 
-def _rollout(
-    policy: Policy, slot: Slot, request: Request, completion: Completion, sampling: Sampling, row: int
-) -> Rollout:
-    text = policy.tokenizer.decode(completion.ids, skip_special_tokens=True)
+def _rollout(policy: Policy, slot: Slot, episode: Episode, score: Score, sampling: Sampling, row: int) -> Rollout:
     return Rollout(
         id=f"{slot.problem.id}/{slot.prompt.id}/{slot.sample}",
         group_id=slot.problem.id,
         problem_id=slot.problem.id,
         prompt_id=slot.prompt.id,
         sample=slot.sample,
-        seed=request.seed,
-        text=text,
-        finish_reason=completion.finish_reason,
-        prompt_tokens=len(request.prompt_ids),
-        completion_tokens=len(completion.ids),
-        score=get_task(slot.problem.task).score(slot.problem, text),
+        seed=episode.request.seed,
+        text=episode.transcript,
+        turns=episode.turns if len(episode.turns) > 1 else [],
+        finish_reason=episode.finish_reason,
+        prompt_tokens=len(episode.request.prompt_ids),
+        completion_tokens=len(episode.ids),
+        score=score,
         policy=policy.hash,
         template=policy.template,
         sampling=sampling,

@@ -160,7 +160,7 @@ class OpenaiEngine:
             prompt=request.prompt_ids,
             temperature=sampling.temperature,
             top_p=sampling.top_p,
-            max_tokens=sampling.max_tokens,
+            max_tokens=request.limit(sampling),
             presence_penalty=0.0,
             frequency_penalty=0.0,
             n=1,

@@ -49,7 +49,7 @@ class Batch(Protocol):
 
 @dataclass
 class _Row:
-    """A sample in flight."""
+    """A sample in flight. It has as many draws as it may have tokens."""
 
     index: int
     draws: np.ndarray
@@ -87,15 +87,15 @@ class TransformersEngine:
     def _rounds(self, requests: Sequence[Request], sampling: Sampling) -> list[list[int]]:
         """Requests whose prompts are prefilled together."""
         prompts = [request.prompt_ids for request in requests]
-        if self._on_tree(prompts, sampling):
+        if self._on_tree(requests, sampling):
             return tree_batches(prompts, ROUND_TOKENS)
         order = sorted(range(len(prompts)), key=lambda i: (-len(prompts[i]), prompts[i], i))
         return [order[start : start + self.max_batch] for start in range(0, len(order), self.max_batch)]
 
-    def _on_tree(self, prompts: Sequence[list[int]], sampling: Sampling) -> bool:
+    def _on_tree(self, requests: Sequence[Request], sampling: Sampling) -> bool:
         model = causal(self.policy.model)
         window = getattr(model.config.get_text_config(), "sliding_window", None)
-        longest = max(map(len, prompts), default=0) + sampling.max_tokens
+        longest = max((len(one.prompt_ids) + one.limit(sampling) for one in requests), default=0)
         return tree_attention.enabled(model) and (window is None or longest <= window)
 
     def _round(
@@ -105,9 +105,10 @@ class TransformersEngine:
         sampling: Sampling,
         advance: Callable[[int], None] | None,
     ) -> dict[int, Completion]:
-        prompts = [requests[index].prompt_ids for index in indices]
-        batch: Batch = (TreeBatch if self._on_tree(prompts, sampling) else PaddedBatch)(self.policy, prompts)
-        rows = [_new_row(index, requests[index].seed, sampling.max_tokens) for index in indices]
+        mine = [requests[index] for index in indices]
+        kind = TreeBatch if self._on_tree(mine, sampling) else PaddedBatch
+        batch: Batch = kind(self.policy, [request.prompt_ids for request in mine])
+        rows = [_new_row(i, request.seed, request.limit(sampling)) for i, request in zip(indices, mine, strict=True)]
         running: list[_Row] = []
         waiting = 0  # the first row that has not joined
         while True:
@@ -139,13 +140,10 @@ class TransformersEngine:
             if not row.done:
                 row.ids.append(id_)
                 row.logprobs.append(logprob)
-                row.done = self._is_last(row, sampling)
+                row.done = row.ids[-1] in self._stops or len(row.ids) == len(row.draws)
                 finished += row.done
         if advance and finished:
             advance(finished)
-
-    def _is_last(self, row: _Row, sampling: Sampling) -> bool:
-        return row.ids[-1] in self._stops or len(row.ids) == sampling.max_tokens
 
 
 def _new_row(index: int, seed: int, max_tokens: int) -> _Row:

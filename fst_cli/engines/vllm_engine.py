@@ -174,7 +174,7 @@ class VllmEngine:
             top_p=sampling.top_p,
             top_k=sampling.top_k,
             min_p=sampling.min_p,
-            max_tokens=sampling.max_tokens,
+            max_tokens=request.limit(sampling),
             min_tokens=0,
             presence_penalty=0.0,
             frequency_penalty=0.0,

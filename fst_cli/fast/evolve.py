@@ -202,7 +202,7 @@ def _figures(
         "rescoring_calls": rescoring,
         "proposals": len(proposer.proposals),
         **{f"proposals_{name}": outcomes[name] for name in ("accepted", "rejected", "duplicate", "failed")},
-        "generated_tokens": sum(rollout.completion_tokens for rollout, _ in adapter.collected),
+        "generated_tokens": sum(int(tokens.sampled.sum()) for _, tokens in adapter.collected),
         **{f"reflection_{name}": value for name, value in vars(proposer.usage).items()},
         **{f"seconds_{part}": round(seconds, 3) for part, seconds in sorted(adapter.seconds.items())},
         "seconds_reflection": round(proposer.seconds, 3),

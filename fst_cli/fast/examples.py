@@ -1,7 +1,8 @@
 """The other half of a prompt: worked examples, drawn from train problems outside the anchor set.
 
-An example is a problem and its worked solution, or a successful rollout on it where the task has none. A prompt's
-example is never shown for the very problem it comes from (`policy/chat.py` leaves it out there).
+An example is a problem and its worked solution, or a successful rollout on it where the task has none; not one with
+tool turns, from which a model would learn to write the tool's part itself. A prompt's example is never shown for the
+very problem it comes from (`policy/chat.py` leaves it out there).
 """
 
 from collections.abc import Iterable, Sequence
@@ -26,7 +27,7 @@ def harvest(pairs: Iterable[tuple[Problem, Rollout]]) -> list[Example]:
     """An example for each train problem with a successful rollout."""
     found: dict[str, Example] = {}
     for problem, rollout in pairs:
-        if problem.split == "train" and rollout.score.success:
+        if problem.split == "train" and rollout.score.success and not rollout.turns:
             example = Example(question=problem.messages[-1].content, reply=rollout.text, problem_id=problem.id)
             found.setdefault(problem.id, example)
     return list(found.values())

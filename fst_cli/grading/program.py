@@ -51,8 +51,9 @@ class ScriptResult:
 class Program:
     """A loaded program whose functions can be called. `loaded` says whether it compiles and runs.
 
-    `prelude` (imports, helpers) runs before it, without the name `entry`. A call that times out ends the process: all
-    later ones have the same outcome. With `packages` it can import what is installed here. Use it in one thread, in a `with` statement.
+    `prelude` (imports, helpers) runs before it, without the name `entry`; with `packages` it can import what is
+    installed here. A call that times out ends the process: all later ones have the same outcome. Use it in one thread,
+    in a `with` statement.
 
     Raises RunError where the machine has no sandbox (`sandbox.level`).
     """

@@ -120,8 +120,9 @@ class Reply:
 class Sandbox:
     """A process that runs `worker` (compiled here, standard library only) and answers messages with lines.
 
-    With `packages` it can import what is installed here. Its first line must be `ready`. Messages to it are marshalled (the direction is from us to the program;
-    nothing that comes back is ever unmarshalled). One thread at a time, and the thread that opens it closes it.
+    Its first line must be `ready`; with `packages` it can import what is installed here. Messages to it are marshalled
+    (the direction is from us to the program; nothing that comes back is ever unmarshalled). One thread at a time, and
+    under bubblewrap it ends with the thread that opened it.
 
     Raises SandboxError where the process does not start, RunError where no isolation is available.
     """

@@ -1,7 +1,7 @@
 """Drift: token-level KL(π_train ‖ π_base) on fresh samples of π_train (PAPER section 6).
 
-Exact over the whole vocabulary at every sampled position, at the sampling temperature, in chunks; besides, the k1
-and k3 estimates that use the sampled token only.
+Exact over the whole vocabulary at every token that the model sampled, at the sampling temperature, in chunks;
+besides, the k1 and k3 estimates that use the sampled token only.
 """
 
 from collections.abc import Sequence
@@ -31,12 +31,12 @@ def divergence(
     """Sample each problem under `prompt` and measure every sample's mean KL per token, in nats."""
     slots = [Slot(problem, prompt, sample) for problem in problems for sample in range(samples)]
     found = collect(policy, engine, slots, sampling, (seed, "kl"), "sampling for the KL")
-    sequences = [TokenSequence(tokens.prompt_ids, tokens.completion_ids) for tokens in found.tokens]
+    sequences = [TokenSequence(tokens.prompt_ids, tokens.completion_ids, tokens.mask) for tokens in found.tokens]
     temperature = sampling.temperature or 1.0
     values: dict[int, tuple[float, float, float]] = {}
     for rows in micro_batches(policy.model, sequences, micro_tokens):
         per_token = token_divergence(policy, [sequences[row] for row in rows], temperature)
-        ends = np.cumsum([len(sequences[row].completion_ids) for row in rows])
+        ends = np.cumsum([len(sequences[row].target_ids) for row in rows])
         for row, part in zip(rows, np.split(per_token, ends[:-1]), strict=True):
             kl, k1, k3 = part.mean(axis=0).tolist()
             values[row] = (kl, k1, k3)
@@ -45,7 +45,7 @@ def divergence(
             problem_id=rollout.problem_id,
             prompt_id=rollout.prompt_id,
             policy=policy.hash,
-            tokens=rollout.completion_tokens,
+            tokens=len(sequences[row].target_ids),
             kl=values[row][0],
             k1=values[row][1],
             k3=values[row][2],
@@ -55,12 +55,12 @@ def divergence(
 
 
 def token_divergence(policy: Policy, sequences: Sequence[TokenSequence], temperature: float) -> np.ndarray:
-    """Exact KL, k1 and k3 at every completion token, float64 [N, 3], in the order of the sequences."""
+    """Exact KL, k1 and k3 at every sampled token, float64 [N, 3], in the order of the sequences."""
     import torch
 
     with torch.inference_mode():
         trained_ND = completion_hidden(policy.model, sequences)
-        targets_N = torch.tensor([id_ for sequence in sequences for id_ in sequence.completion_ids])
+        targets_N = torch.tensor([id_ for sequence in sequences for id_ in sequence.target_ids])
         targets_N1 = targets_N[:, None].to(trained_ND.device)
         with reference_model(policy) as reference:
             base_ND = completion_hidden(reference, sequences)

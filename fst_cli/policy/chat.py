@@ -1,16 +1,19 @@
-"""Render a prompt φ and a problem into the model's chat template.
+"""Render a prompt φ and a problem, and a tool's reply, into the model's chat template.
 
 φ's instruction is the system message. Where the task's own messages already have one, the instruction is merged in
 front of it (PAPER section 1). φ's worked examples are chat turns before the problem's first user message; an example
 that comes from the very problem to be solved is left out, or its reward would be a copy.
 """
 
+from dataclasses import dataclass
 from typing import Any
 
 from fst_cli.data.errors import RunError, UsageError
 from fst_cli.data.records import Problem, Prompt
 
 _PROBE = "Fst probe 7c1e."
+_ANSWER, _REPLY = "Fst answer 7c1e.", "Fst reply 7c1e."
+CUT = " [... cut]"
 
 
 class PromptTooLongError(RunError):
@@ -48,6 +51,51 @@ def render(tokenizer: Any, prompt: Prompt, problem: Problem, room: int) -> list[
 def encode_chat(tokenizer: Any, messages: list[dict[str, str]]) -> list[int]:
     """Token ids of a chat that ends where the assistant is to speak."""
     return list(tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False))
+
+
+@dataclass(frozen=True)
+class Continuation:
+    """The tokens between two turns of the model, and the reply in them as it is shown."""
+
+    ids: list[int]
+    reply: str
+
+
+def continuation(tokenizer: Any, reply: str, last_id: int | None = None, room: int | None = None) -> Continuation:
+    """What follows a turn that ended with token `last_id`, up to where the model speaks again: `reply` as a user's.
+
+    The model's own tokens are not rendered again, as text round trips change tokens (PITFALLS 3): this is the
+    template's text between two assistant turns alone, without the end token where the model has sampled it. In the
+    reply's text, what looks like a control token stays text. A reply for which there is not `room`, in tokens, is cut
+    and marked; with room for no token of it, `ids` exceeds the room.
+
+    Raises UsageError where the template renders no reply after an assistant's turn.
+    """
+    before, after = (tokenizer.encode(part, add_special_tokens=False) for part in _between_turns(tokenizer))
+    if last_id in before and not tokenizer.decode(before[: before.index(last_id)]).strip():
+        before = before[before.index(last_id) + 1 :]
+    ids = _as_text(tokenizer, reply)
+    if room is not None and len(before) + len(ids) + len(after) > room:
+        mark = _as_text(tokenizer, CUT)
+        kept = ids[: max(1, room - len(before) - len(mark) - len(after))]
+        ids, reply = kept + mark, tokenizer.decode(kept) + CUT
+    return Continuation([*before, *ids, *after], reply)
+
+
+def _between_turns(tokenizer: Any) -> tuple[str, str]:
+    """The template's text from an assistant's answer to the user's reply, and from there to the next answer."""
+    chat = [("user", "Hello."), ("assistant", _ANSWER), ("user", _REPLY)]
+    messages = [{"role": role, "content": content} for role, content in chat]
+    text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    before, found, after = text.rpartition(_ANSWER)[2].partition(_REPLY)
+    if not found:
+        raise UsageError("the model's chat template renders no reply after an assistant's turn")
+    return before, after
+
+
+def _as_text(tokenizer: Any, text: str) -> list[int]:
+    """Token ids of a text in which nothing is a control token, whatever it looks like."""
+    return list(tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True))
 
 
 def require_system_role(tokenizer: Any) -> None:

@@ -1,13 +1,15 @@
-"""Log-probabilities of completions under a model, over completion positions only, in chunks.
+"""Log-probabilities of completions under a model, over the positions of sampled tokens only, in chunks.
 
 Prefixes that sequences share are computed once (`prefix_tree`). Nothing of size B×T×V is ever held: the hidden states
-at completion positions are turned into logits chunk by chunk, and each chunk is computed again in the backward pass
+that predict sampled tokens are turned into logits chunk by chunk, and each chunk is computed again in the backward pass
 (PITFALLS 23).
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
 
 from fst_cli.policy.prefix_tree import prefix_tree, tree_batches
 
@@ -16,10 +18,26 @@ CHUNK_LOGITS = 1 << 24  # logits held at once (64 MB in float32)
 
 @dataclass(frozen=True)
 class TokenSequence:
-    """Prompt and completion token ids of one rollout."""
+    """Prompt and completion token ids of one rollout; `mask` is false where a tool wrote (None: the model wrote all).
+
+    Losses, KL and figures are over the targets, the completion tokens that the model sampled.
+    """
 
     prompt_ids: list[int]
     completion_ids: list[int]
+    mask: np.ndarray | None = None  # bool [T]
+
+    @property
+    def target_places(self) -> list[int]:
+        """Places of the targets in the completion."""
+        if self.mask is None:
+            return list(range(len(self.completion_ids)))
+        return [place for place, (_, sampled) in enumerate(zip(self.completion_ids, self.mask, strict=True)) if sampled]
+
+    @property
+    def target_ids(self) -> list[int]:
+        """Token ids that the model sampled."""
+        return [self.completion_ids[place] for place in self.target_places]
 
     @property
     def inputs(self) -> list[int]:
@@ -28,9 +46,9 @@ class TokenSequence:
 
 
 def completion_hidden(model: Any, sequences: Sequence[TokenSequence]) -> Any:
-    """Hidden states [N, D] at the positions that predict each completion token, row after row.
+    """Hidden states [N, D] at the positions that predict each target, row after row.
 
-    N is the number of completion tokens of the batch.
+    N is the number of targets of the batch.
     """
     import torch
 
@@ -41,8 +59,13 @@ def completion_hidden(model: Any, sequences: Sequence[TokenSequence]) -> Any:
     tree = prefix_tree([sequence.inputs for sequence in sequences])
     device = next(model.parameters()).device
     hidden_SD = tree_attention.tree_hidden(decoder(model), tree, device)
-    wanted = [row[len(s.prompt_ids) - 1 :] for row, s in zip(tree.rows, sequences, strict=True)]
+    wanted = [row[_predicting(sequence)] for row, sequence in zip(tree.rows, sequences, strict=True)]
     return hidden_SD[torch.cat([torch.from_numpy(row) for row in wanted]).to(device)]
+
+
+def _predicting(sequence: TokenSequence) -> list[int]:
+    """Places in `inputs` that predict the targets."""
+    return [len(sequence.prompt_ids) - 1 + place for place in sequence.target_places]
 
 
 def _padded_hidden(model: Any, sequences: Sequence[TokenSequence]) -> Any:
@@ -59,7 +82,7 @@ def _padded_hidden(model: Any, sequences: Sequence[TokenSequence]) -> Any:
     for row, sequence in enumerate(sequences):
         count = len(sequence.inputs)
         ids_BT[row, :count] = torch.tensor(sequence.inputs)
-        wanted_BT[row, len(sequence.prompt_ids) - 1 : count] = True
+        wanted_BT[row, _predicting(sequence)] = True
     hidden_BTD = decoder(model)(input_ids=ids_BT.to(device), use_cache=False).last_hidden_state
     return hidden_BTD[wanted_BT.to(device)]
 
@@ -67,7 +90,7 @@ def _padded_hidden(model: Any, sequences: Sequence[TokenSequence]) -> Any:
 def completion_logprobs(
     model: Any, sequences: Sequence[TokenSequence], temperature: float, float32_logits: bool = False
 ) -> tuple[Any, Any]:
-    """Log-probabilities [N] of the completion tokens at `temperature`, and the entropies [N] there (no gradient).
+    """Log-probabilities [N] of the targets at `temperature`, and the entropies [N] there (no gradient).
 
     With `float32_logits` the output layer itself computes in float32 (ScaleRL), not only the softmax after it.
     """
@@ -76,7 +99,7 @@ def completion_logprobs(
     from fst_cli.policy.output_layer import token_logprobs
 
     hidden_ND = completion_hidden(model, sequences)
-    targets_N = torch.tensor([id_ for sequence in sequences for id_ in sequence.completion_ids])
+    targets_N = torch.tensor([id_ for sequence in sequences for id_ in sequence.target_ids])
     targets_N, layer = targets_N.to(hidden_ND.device), causal(model).get_output_embeddings()
     if type(layer) is not torch.nn.Linear:  # an adapter on the output layer
         return _plain_logprobs(model, hidden_ND, targets_N, temperature)

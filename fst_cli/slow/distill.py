@@ -38,7 +38,7 @@ def teacher_sequences(
         prompt = prompts[rollout.sample % len(prompts)]
         room = policy.context - len(tokens.completion_ids)
         ids = render(policy.tokenizer, prompt, by_id[rollout.problem_id], room)
-        found.append(TokenSequence(ids, tokens.completion_ids))
+        found.append(TokenSequence(ids, tokens.completion_ids, tokens.mask))
     return found
 
 
@@ -56,7 +56,7 @@ class Distillation:
         self.policy, self.teacher, self.temperature = policy, teacher, batch.temperature
         self.sequences = batch.sequences
         self.under_prompts = under_prompts
-        lengths = [len(sequence.completion_ids) for sequence in self.sequences]
+        lengths = [len(sequence.target_ids) for sequence in self.sequences]
         sampling = batch.rollouts[0].sampling
         self.weights = token_weights(lengths, batch.group_N.tolist(), settings.aggregation, sampling.max_tokens)
 

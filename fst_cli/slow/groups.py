@@ -30,8 +30,8 @@ class Batch:
 
     @property
     def sequences(self) -> list[TokenSequence]:
-        """Prompt and completion ids, as the model reads them."""
-        return [TokenSequence(tokens.prompt_ids, tokens.completion_ids) for tokens in self.tokens]
+        """Prompt and completion ids, as the model reads them, and which it sampled."""
+        return [TokenSequence(tokens.prompt_ids, tokens.completion_ids, tokens.mask) for tokens in self.tokens]
 
     @property
     def temperature(self) -> float:
@@ -57,7 +57,7 @@ def load_batch(path: Path) -> Batch:
             hint="top-p, top-k and min-p renormalise in the sampler only; train on rollouts without them",
         )
     for rollout, row in zip(rollouts, tokens, strict=True):
-        if not np.isfinite(row.logprobs).all():
+        if not np.isfinite(row.sampled_logprobs).all():
             raise DataError(
                 f"{path}: rollout {rollout.id}: the sampler's log-probabilities are missing",
                 hint="roll out with --logprobs require or recompute",

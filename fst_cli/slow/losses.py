@@ -16,7 +16,7 @@ Interval = tuple[float, float]
 
 @dataclass(frozen=True)
 class Tokens:
-    """Completion tokens of whole rollouts, row after row: log π, log π_old and A [N], and each token's rollout [N]."""
+    """Sampled tokens of whole rollouts, row after row: log π, log π_old and A [N], and each token's rollout [N]."""
 
     logp_N: Any
     old_N: Any

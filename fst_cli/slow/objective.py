@@ -45,10 +45,10 @@ def joined(parts: list[Part]) -> tuple[dict[str, float], dict[str, np.ndarray]]:
 
 
 def per_token(values: list[float], sequences: list[TokenSequence], like: Any) -> Any:
-    """One value a sequence, repeated for its completion tokens, as a tensor [N] like `like`."""
+    """One value a sequence, repeated for its targets, as a tensor [N] like `like`."""
     import torch
 
-    lengths = torch.tensor([len(sequence.completion_ids) for sequence in sequences])
+    lengths = torch.tensor([len(sequence.target_ids) for sequence in sequences])
     return torch.tensor(values, dtype=torch.float64).repeat_interleave(lengths).to(like)
 
 

@@ -38,7 +38,7 @@ class PolicyGradient:
         self.rows = np.flatnonzero(keep_N).tolist()
         sequences = batch.sequences
         self.sequences = [sequences[row] for row in self.rows]
-        self.behaviour = [batch.tokens[row].logprobs for row in self.rows]
+        self.behaviour = [batch.tokens[row].sampled_logprobs for row in self.rows]
         rewards_N = batch.rewards_N
         if settings.kl_coefficient and settings.kl_in == "reward" and self.rows:
             rewards_N = rewards_N.copy()
@@ -47,7 +47,7 @@ class PolicyGradient:
         found_N = advantages(rewards_N, batch.group_N, settings.advantage_norm, settings.baseline, prompts)
         self.advantages = [float(found_N[row]) for row in self.rows]
         self.weights = token_weights(
-            [len(sequence.completion_ids) for sequence in self.sequences],
+            [len(sequence.target_ids) for sequence in self.sequences],
             [int(batch.group_N[row]) for row in self.rows],
             settings.aggregation,
             batch.rollouts[0].sampling.max_tokens,
@@ -114,11 +114,11 @@ class PolicyGradient:
                 reference_N = self._reference(sequences).cpu().double()
             behaviour_N = torch.as_tensor(np.concatenate([self.behaviour[row] for row in rows])).double()
             kl_N = KL_ESTIMATORS[self.settings.kl_estimator](behaviour_N, reference_N)
-            parts = kl_N.split([len(sequence.completion_ids) for sequence in sequences])
+            parts = kl_N.split([len(sequence.target_ids) for sequence in sequences])
             found += [(row, float(part.sum())) for row, part in zip(rows, parts, strict=True)]
         by_row = dict(self.world.gather(found))
         sums = np.array([by_row[row] for row in range(len(self.sequences))])
-        self.kl_of_rewards = float(sums.sum() / sum(len(sequence.completion_ids) for sequence in self.sequences))
+        self.kl_of_rewards = float(sums.sum() / sum(len(sequence.target_ids) for sequence in self.sequences))
         return sums
 
     def _reference(self, sequences: list[TokenSequence]) -> Any:

@@ -94,7 +94,7 @@ def _train(
         "loss_name": settings.loss,
         **metrics,
         **variance_shares(batch),
-        "trained_tokens": sum(len(sequence.completion_ids) for sequence in objective.sequences),
+        "trained_tokens": sum(len(sequence.target_ids) for sequence in objective.sequences),
     }
 
 

@@ -1,6 +1,6 @@
 """What a task is: problems, a score, and what prompt evolution may draw on."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,17 +22,17 @@ class NoOptions(Record):
     """A task without options."""
 
 
-def no_worked_solution(problem: Problem) -> None:
-    """For tasks whose data hold no working."""
-    return
-
-
 @dataclass(frozen=True)
 class Task:
     """A task family. Outside tasks are a Python file with a `TASK`, or an entry point of the group `fst.tasks`.
 
-    `problems(options, split, count, seed)` must keep train and test disjoint for any pair of seeds; their `task` is
-    filled in. `score(problem, text)` is called from several threads at once, with what the model wrote.
+    `problems(options, split, count, seed)` must keep train and test disjoint for any pair of seeds; the `task` of its
+    problems is filled in.
+    `score(problem, text)` is given what the model itself wrote, its turns joined by a blank line: a tool's output is
+    never graded, so a model earns nothing by having a tool print an answer.
+    `respond(problem, turns)` is given the model's turns so far, and returns the environment's next message (a tool's
+    output, its error too) or None when the episode is over; it is asked after each of the first `max_turns` - 1 turns.
+    `score` and `respond` are called from several threads at once, and must be functions of their arguments alone.
     `remedies` maps a kind of failure (`Score.failure`) to sentences that the heuristic reflector may try.
     """
 
@@ -43,5 +43,7 @@ class Task:
     score: Callable[[Problem, str], Score]
     source: Source
     options: type[Record] = NoOptions
-    worked_solution: Callable[[Problem], str | None] = no_worked_solution
+    worked_solution: Callable[[Problem], str | None] = lambda problem: None
     remedies: Mapping[str, list[str]] = field(default_factory=dict)
+    respond: Callable[[Problem, Sequence[str]], str | None] | None = None
+    max_turns: int = 1

@@ -10,18 +10,27 @@ A problem's `meta` says how, in JSON:
 - `prelude`: code that runs before the program and the tests (imports, helpers of the question); optional.
 - `reveal`: whether the feedback shows what a failed test expects; default false.
 - `limits`: any of the fields of `Limits`; optional.
-- `solution`: a program that is right, where one is known; never run by `score`.
+
+A problem's `answer` is a program that is right, where one is known; it is never run.
 """
 
 import ast
 import re
 import textwrap
+from dataclasses import replace
 from typing import Any
 
+from pydantic import Field
+
+from fst_cli.data.errors import DataError
 from fst_cli.data.records import Problem, Score
 from fst_cli.grading.answers import after_thinking
 from fst_cli.grading.program_tests import Finding, assert_tests, call_tests, clip, stdin_tests
 from fst_cli.grading.sandbox import Limits
+from fst_cli.tasks import code_rows
+from fst_cli.tasks.base import Source, Task
+from fst_cli.tasks.dataset import DataOptions, Draft, ReadRow, dataset_problems
+from fst_cli.tasks.rows import Row
 
 SEED_PROMPT = (
     "You are an expert Python programmer. Read the problem carefully, think about edge cases and running time, and put "
@@ -161,3 +170,75 @@ def _sentences(finding: Finding, meta: dict[str, Any]) -> list[str]:
         said = f"{outcome.message or 'wrote too much output'}."
     revealed = [f"The test is: {finding.test}"] if meta.get("reveal") and finding.test else []
     return [f"{where} {said}", *revealed]
+
+
+class CodeOptions(DataOptions):
+    """Which problems, and how programs are run."""
+
+    seconds: float = Field(default=10.0, gt=0, description="wall-clock limit of one test")
+    reveal: bool = Field(default=False, description="feedback shows what the failed test expects")
+
+
+def row_reader(parse: code_rows.Parser) -> ReadRow:
+    """What makes a problem of a row, by the parser of its data set."""
+
+    def read_row(row: Row, options: CodeOptions) -> Draft:
+        if "input_output" in row.value and not row.get("input_output"):
+            raise row.lacks("input_output")  # a few rows of APPS have no tests
+        try:
+            question, meta = parse(dict(row.value))
+        except DataError as error:
+            raise DataError(f"{row.where}: {error}") from None
+        meta |= {"reveal": options.reveal or meta.get("reveal", False), "limits": {"wall": options.seconds}}
+        return Draft(question, meta.pop("solution", ""), meta)
+
+    return read_row
+
+
+def worked_solution(problem: Problem) -> str | None:
+    """The data set's own program; None where it has none."""
+    return f"```python\n{problem.answer.strip()}\n```" if problem.answer else None
+
+
+def _task(name: str, summary: str, source: Source, data: str = "", test_data: str = "") -> Task:
+    return Task(
+        name=name,
+        summary=summary,
+        seed_prompt=SEED_PROMPT,
+        options=CodeOptions,
+        problems=dataset_problems(name, row_reader(code_rows.PARSERS[name]), data, test_data),
+        score=score,
+        worked_solution=worked_solution,
+        remedies=REMEDIES,
+        source=replace(source, needs="the hub, or --data; a sandbox (Linux)"),
+    )
+
+
+_APPS, _LCB = "hub:codeparrot/apps", "hub:livecodebench/code_generation_lite"
+TASKS = [
+    _task(
+        "humaneval",
+        "Python functions from their docstrings, for evaluation",
+        Source("hub:openai/openai_humaneval", "164 test", "MIT"),
+        test_data="hub:openai/openai_humaneval",
+    ),
+    _task(
+        "mbpp",
+        "short Python functions, their tests shown",
+        Source("hub:google-research-datasets/mbpp", "374 train, 500 test", "CC BY 4.0"),
+        "hub:google-research-datasets/mbpp:full",
+    ),
+    _task(
+        "apps",
+        "programming contests and interviews: APPS",
+        Source(_APPS, "5000 train, 5000 test", "MIT"),
+        f"{_APPS}/train.jsonl",
+        f"{_APPS}/test.jsonl",
+    ),
+    _task(
+        "livecodebench",
+        "contest problems of 2025: LiveCodeBench, for evaluation",
+        Source(_LCB, "175 test (release 6)", "see its card"),
+        test_data=f"{_LCB}/test6.jsonl",
+    ),
+]

@@ -1,6 +1,7 @@
 """Rows of four public data sets of programming problems, as a question and the `meta` of `fst_cli.tasks.code`.
 
-HumanEval, MBPP, APPS and LiveCodeBench, each from the dict of a row as its file has it.
+HumanEval, MBPP, APPS and LiveCodeBench, each from the dict of a row as its file has it. `solution` in `meta` is a
+program that is right, where the row has one.
 """
 
 import ast
@@ -10,6 +11,7 @@ import io
 import json
 import pickle
 import zlib
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 from fst_cli.data.errors import DataError
@@ -30,6 +32,7 @@ MAX_TESTS = 64 << 20  # bytes of one problem's decompressed tests
 
 Row = dict[str, Any]
 Parsed = tuple[str, Row]
+Parser = Callable[[Row], Parsed]
 
 
 def humaneval(row: Row) -> Parsed:

@@ -10,7 +10,7 @@ and a query of the missing titles finds them.
 
 import functools
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -89,7 +89,12 @@ def first_search(problem: Problem, options: HoverOptions) -> Problem | None:
         update={
             "messages": [Message(role="user", content=question)],
             "answer": " | ".join(missing),
-            "meta": {"corpus": options.corpus, "k": options.k, "missing": missing},
+            "meta": {
+                "corpus": options.corpus,
+                "k": options.k,
+                "missing": missing,
+                "summary_chars": options.summary_chars,
+            },
         }
     )
 
@@ -124,7 +129,7 @@ def score(problem: Problem, text: str) -> Score:
     query = query_of(text)
     if query is None:
         return Score(reward=0.0, success=False, failure="no_query", feedback="There is no fenced code block to read.")
-    if not query or "\n" in query or len(query) > LONGEST_QUERY:
+    if not _is_query(query):
         what = "is empty" if not query else "holds several lines" if "\n" in query else f"has {len(query)} characters"
         feedback = f"The code block {what}; one query on one line is wanted."
         return Score(reward=0.0, success=False, failure="wrong_format", feedback=feedback)
@@ -143,6 +148,38 @@ def verdict(problem: Problem, titles: list[str]) -> Score:
     needed = ", ".join(found) or "none of the needed pages"
     feedback = f"Missed: {', '.join(missed)}. Found: {needed}. The search gave {shown}."
     return Score(reward=0.0, success=False, failure="missed_pages", feedback=feedback)
+
+
+# --- with a second search ---
+
+TWO_HOP_PROMPT = SEED_PROMPT.replace("ONE follow-up search query", "follow-up search queries, two at most,").replace(
+    "Output the query on its own line inside a fenced code block.",
+    "Output one query on its own line inside a fenced code block and stop; its results are given to you, and you may "
+    "search once more for what is still missing.",
+)
+
+
+def respond(problem: Problem, turns: Sequence[str]) -> str | None:
+    """The results of the first query; None after the second, and where there is no query to search for."""
+    query = query_of(turns[-1])
+    if len(turns) > 1 or not _is_query(query):
+        return None
+    pages = open_index(problem.meta["corpus"]).search(query or "", problem.meta["k"])
+    return f"Documents found:\n{summary(pages, problem.meta['summary_chars'])}"
+
+
+def score_two_hops(problem: Problem, text: str) -> Score:
+    """1.0 where the last two queries together find all missing pages."""
+    queries = [query.strip() for query in _BLOCK.findall(after_thinking(text))][-2:]
+    usable = [query for query in queries if _is_query(query)]
+    if len(usable) < 2:  # at most one search: as in one hop
+        return score(problem, f"```\n{usable[0]}\n```" if usable else text)
+    index, k = open_index(problem.meta["corpus"]), problem.meta["k"]
+    return verdict(problem, [page.title for query in usable for page in index.search(query, k)])
+
+
+def _is_query(query: str | None) -> bool:
+    return bool(query) and "\n" not in query and len(query) <= LONGEST_QUERY
 
 
 def worked_solution(problem: Problem) -> str:
@@ -182,5 +219,16 @@ TASKS = [
         summary="the same, three and four hops, two pages missing",
         options=HardHoverOptions,
         problems=functools.partial(_problems, "hover-hard"),
+    ),
+    replace(
+        TASK,
+        name="hover-2hop",
+        summary="the hard ones, with two searches",
+        seed_prompt=TWO_HOP_PROMPT,
+        options=HardHoverOptions,
+        problems=functools.partial(_problems, "hover-2hop"),
+        score=score_two_hops,
+        respond=respond,
+        max_turns=2,
     ),
 ]

@@ -12,10 +12,12 @@ from pydantic import ValidationError
 
 from fst_cli.data.errors import UsageError, nearest
 from fst_cli.data.records import Record
-from fst_cli.tasks import choice, codeio, gym, hover, math, stargraph
+from fst_cli.tasks import choice, code, codeio, gym, hover, math, math_python, stargraph
 from fst_cli.tasks.base import Task
 
-_BUILT_IN = [*math.TASKS, stargraph.TASK, codeio.TASK, *hover.TASKS, *choice.TASKS]
+_BUILT_IN = [
+    *math.TASKS, math_python.TASK, stargraph.TASK, codeio.TASK, *hover.TASKS, *choice.TASKS, *code.TASKS
+]  # fmt: skip
 
 
 @functools.cache

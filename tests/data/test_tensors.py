@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -25,6 +27,27 @@ def test_ragged_rows_come_back_exactly(tmp_path_factory, shapes):
     assert all((a.logprobs == b.logprobs).all() for a, b in zip(rows, back, strict=True))
 
 
+def test_masks_come_back_and_a_row_without_one_was_sampled_whole(tmp_path):
+    path = tmp_path / "r.safetensors"
+    rows = rows_of([([1], [3, 4, 5]), ([1, 2], [6, 7]), ([1], [])])
+    rows[0] = replace(rows[0], mask=np.array([True, False, True]))
+    tensors.write(path, rows)
+    back = tensors.read(path)
+    assert [row.sampled.tolist() for row in back] == [[True, False, True], [True, True], []]
+    assert all(row.sampled.dtype == bool for row in back)
+    assert back[0].sampled_logprobs.tolist() == [-5, 0]
+
+
+def test_a_file_of_an_earlier_version_without_mask_was_sampled_whole(tmp_path):
+    path = tmp_path / "r.safetensors"
+    tensors.write(path, rows_of([([1, 2], [3, 4, 5])]))
+    arrays = load_file(path)
+    del arrays["sampled"]
+    save_file(arrays, path)
+    (row,) = tensors.read(path)
+    assert row.sampled.tolist() == [True] * 3 and len(row.sampled_logprobs) == 3
+
+
 @given(st.binary(max_size=64))
 def test_any_bytes_are_a_data_error(tmp_path_factory, content):
     path = tmp_path_factory.mktemp("t") / "r.safetensors"
@@ -40,6 +63,8 @@ def test_any_bytes_are_a_data_error(tmp_path_factory, content):
         ("completion_offsets", np.array([0, 2, 1, 3], dtype=np.int64)),
         ("completion_offsets", np.array([], dtype=np.int64)),
         ("logprobs", np.zeros(2, dtype=np.float32)),
+        ("sampled", np.ones(2, dtype=bool)),
+        ("sampled", np.ones(4, dtype=np.uint8)),
     ],
 )
 def test_arrays_that_do_not_fit_each_other_are_a_data_error(tmp_path, name, value):

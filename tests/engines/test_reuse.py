@@ -7,6 +7,7 @@ from fst_cli.data.records import Rollout, Sampling
 from fst_cli.engines.collect import collect, group_slots
 from fst_cli.engines.reuse import claim, load_kept
 from fst_cli.engines.transformers_engine import TransformersEngine
+from fst_cli.fast.journal import Journal
 from fst_cli.fast.population import make_prompt
 from fst_cli.slow.settings import TrainSettings
 from fst_cli.stages.rollout import rollout_stage
@@ -75,6 +76,31 @@ def test_only_what_was_sampled_alike_matches(mini, setting):
     assert not claim(kept, group_slots(problems, [make_prompt("Other.")], 4), SAMPLING, mini.template)
     broken = [(r.model_copy(update={"score": r.score.model_copy(update={"status": "error"})}), t) for r, t in kept]
     assert not claim(broken, slots, SAMPLING, mini.template)
+
+
+def test_a_kept_rollout_with_a_tools_turns_keeps_them_and_its_mask(mini, calculator, tmp_path):
+    jsonl.write(tmp_path / "problems.jsonl", calculator)
+    jsonl.write(tmp_path / "prompts.jsonl", [make_prompt("")])
+    for out, reuse in (("live.jsonl", None), ("reused.jsonl", tmp_path / "live.jsonl")):
+        figures = rollout_stage(
+            lambda: mini, tmp_path / "problems.jsonl", tmp_path / "prompts.jsonl", tmp_path / out, group_size=2,
+            sampling=Sampling(max_tokens=120), seed=0, reuse=reuse,
+        )  # fmt: skip
+    assert figures["reused_share"] == 1 and figures["generated_tokens"] == 0
+    live, reused = (list(jsonl.read(tmp_path / name, Rollout)) for name in ("live.jsonl", "reused.jsonl"))
+    assert [r.turns for r in reused] == [r.turns for r in live] and any(r.turns for r in live)
+    assert (tmp_path / "reused.safetensors").read_bytes() == (tmp_path / "live.safetensors").read_bytes()
+
+
+def test_an_evolutions_journal_keeps_turns_and_mask(mini, calculator, tmp_path):
+    def make():
+        slots = group_slots(calculator, [make_prompt("")], 2)
+        found = collect(mini, TransformersEngine(mini), slots, Sampling(max_tokens=120), (0,), "")
+        return found.rollouts, found.tokens
+
+    (made, arrays), (read, again) = (Journal(tmp_path / "journal", {}).rollouts(["x"], make) for _ in range(2))
+    assert read == made and any(rollout.turns for rollout in read)
+    assert [row.sampled.tolist() for row in again] == [row.sampled.tolist() for row in arrays]
 
 
 def test_a_kept_rollout_without_its_tokens_is_a_data_error(mini, setting):

@@ -1,8 +1,11 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from fst_cli.data.records import Sampling
+from fst_cli.engines.collect import Slot, collect
 from fst_cli.engines.transformers_engine import TransformersEngine
 from fst_cli.fast.population import make_prompt
 from fst_cli.measure.divergence import divergence, summarise, token_divergence
@@ -40,6 +43,22 @@ def test_the_kl_is_exact_over_the_vocabulary(mini, fresh_mini, method, temperatu
             np.testing.assert_allclose(found[row], [kl, k1, np.exp(-k1) - 1 + k1], rtol=1e-3, atol=1e-4)
             row += 1
     assert row == len(found) and found[:, 0].max() > 1e-3
+
+
+def test_the_kl_of_a_sample_ignores_what_a_tool_wrote(fresh_mini, calculator):
+    policy = moved(fresh_mini, "lora")
+    whole = token_divergence(policy, SEQUENCES, 1.0)
+    masked = replace(SEQUENCES[0], mask=np.array([True, False, False, True]))
+    np.testing.assert_allclose(token_divergence(policy, [masked, SEQUENCES[1]], 1.0), whole[[0, 3, 4]], atol=1e-5)
+
+    args = (policy, TransformersEngine(policy), calculator[:1], make_prompt(""))
+    sampling = Sampling(max_tokens=160)
+    (record,) = divergence(*args, 1, sampling, 0, 4096)
+    (tokens,) = collect(policy, args[1], [Slot(calculator[0], args[3], 0)], sampling, (0, "kl"), "").tokens
+    assert record.tokens == tokens.sampled.sum() < len(tokens.completion_ids)
+    sequence = TokenSequence(tokens.prompt_ids, tokens.completion_ids)
+    expected = token_divergence(policy, [sequence], 1.0)[tokens.sampled].mean(axis=0)
+    np.testing.assert_allclose([record.kl, record.k1, record.k3], expected, rtol=1e-3, atol=1e-6)
 
 
 def test_base_weights_have_no_divergence_and_moved_ones_do(mini, fresh_mini):

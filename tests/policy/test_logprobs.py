@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -33,6 +35,22 @@ def test_padded_and_chunked_equal_one_sequence_at_a_time(mini, sequences, monkey
     expected = [independent(mini.model, sequence, temperature) for sequence in sequences]
     torch.testing.assert_close(logp_N.detach().double(), torch.cat([e[0] for e in expected]), atol=1e-4, rtol=0)
     torch.testing.assert_close(entropy_N.double(), torch.cat([e[1] for e in expected]), atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("attention", ["tree", "padded"])
+def test_what_a_tool_wrote_is_read_and_not_predicted(mini, sequences, monkeypatch, attention):
+    if attention == "padded":
+        monkeypatch.setattr(mini.model.config, "_attn_implementation", "sdpa")
+    rng = np.random.default_rng(1)
+    masks = [rng.random(len(sequence.completion_ids)) < 0.5 for sequence in sequences]
+    masks[2][-1] = False  # a tool may have the last word
+    masked = [replace(sequence, mask=mask) for sequence, mask in zip(sequences, masks, strict=True)]
+    whole, found = (completion_logprobs(mini.model, some, 1.0) for some in (sequences, masked))
+    kept_N = torch.from_numpy(np.concatenate(masks))
+    for all_N, some_n in zip(whole, found, strict=True):
+        torch.testing.assert_close(some_n, all_N[kept_N], atol=1e-5, rtol=0)
+    with pytest.raises(ValueError):
+        completion_logprobs(mini.model, [replace(sequences[0], mask=masks[1])], 1.0)
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.6])
