@@ -123,6 +123,50 @@ def task_options_of(tmp_path_factory):
     hover = {"data": _lines(folder / "claims.jsonl", claims), "corpus": corpus, "first_k": 1, "k": 3}
     functions = [{"code": f"def f(x):\n    return x + {i}", "input": "1", "output": str(1 + i)} for i in count]
     codeio = _lines(folder / "codeio.jsonl", functions)
+    functions = [
+        {
+            "task_id": f"HumanEval/{i}",
+            "entry_point": "add",
+            "prompt": f'def add(x):\n    """Add {i}."""\n',
+            "canonical_solution": f"    return x + {i}\n",
+            "test": f"def check(candidate):\n    assert candidate(1) == {i + 1}\n",
+        }
+        for i in count
+    ]
+    humaneval = _lines(folder / "humaneval.jsonl", functions)
+    asserted = [
+        {
+            "task_id": i,
+            "text": f"Write a function that adds {i}.",
+            "code": f"def add(x):\n    return x + {i}",
+            "test_list": [f"assert add(1) == {i + 1}", f"assert add(2) == {i + 2}"],
+            "test_setup_code": "",
+            "challenge_test_list": [],
+        }
+        for i in count
+    ]
+    mbpp = _lines(folder / "mbpp.jsonl", asserted)
+    contests = [
+        {
+            "question": f"Read a number and print it plus {i}.",
+            "starter_code": "",
+            "input_output": json.dumps({"inputs": ["1\n", "5\n"], "outputs": [f"{i + 1}\n", f"{i + 5}\n"]}),
+            "solutions": json.dumps([f"print(int(input()) + {i})"]),
+        }
+        for i in count
+    ]
+    apps = _lines(folder / "apps.jsonl", contests)
+    live = [
+        {
+            "question_content": f"Add {i}.",
+            "starter_code": "class Solution:\n    def add(self, x: int) -> int:\n        ",
+            "public_test_cases": json.dumps([{"input": "1", "output": str(i + 1), "testtype": "functional"}]),
+            "private_test_cases": "[]",
+            "metadata": json.dumps({"func_name": "add"}),
+        }
+        for i in count
+    ]
+    livecodebench = _lines(folder / "livecodebench.jsonl", live)
     by_file = {name: {"data": math} for name in ("gsm8k", "math500", "polaris", "aime", "hmmt")}
     by_file |= {name: {"data": choice} for name in ("choice", "physics", "gpqa")}
     return by_file | {
@@ -130,6 +174,12 @@ def task_options_of(tmp_path_factory):
         "stargraph": {"d": 3, "p": 3, "n": 20},
         "hover": hover,
         "hover-hard": hover,
+        "hover-2hop": hover,
+        "math-python": {"difficulty": 2},
+        "humaneval": {"data": humaneval, "seconds": 1},
+        "mbpp": {"data": mbpp, "seconds": 1},
+        "apps": {"data": apps, "seconds": 1},
+        "livecodebench": {"data": livecodebench, "seconds": 1},
         "codeio": {"data": codeio},
         "gym:chain_sum": {},
     }

@@ -30,9 +30,9 @@ def _data(name: str, seed: int, config: str) -> Any:
 
 
 @functools.cache
-def _evaluates(kind: type) -> bool:
-    """Whether a data set's grader evaluates answers."""
-    return bool(re.search(r"\bparse_expr\(|\bsympify\(|\beval\(", inspect.getsource(sys.modules[kind.__module__])))
+def _evaluates(module: str) -> bool:
+    """Whether the graders of a data set's module evaluate answers."""
+    return bool(re.search(r"\bparse_expr\(|\bsympify\(|\beval\(", inspect.getsource(sys.modules[module])))
 
 
 def score(name: str, config: str, seed: int, index: int, digest: str, answer: str) -> float:
@@ -43,7 +43,7 @@ def score(name: str, config: str, seed: int, index: int, digest: str, answer: st
         raise ItemError(
             f"item {index} of gym:{name}, seed {seed}, is not what it was; another version of reasoning-gym?"
         )
-    if _evaluates(type(data)) and _CODE.search(answer):
+    if _evaluates(type(data).__module__) and _CODE.search(answer):
         return 0.0
     try:
         return float(data.score_answer(answer, entry))

@@ -162,9 +162,9 @@ TWO_HOP_PROMPT = SEED_PROMPT.replace("ONE follow-up search query", "follow-up se
 def respond(problem: Problem, turns: Sequence[str]) -> str | None:
     """The results of the first query; None after the second, and where there is no query to search for."""
     query = query_of(turns[-1])
-    if len(turns) > 1 or not _is_query(query):
+    if len(turns) > 1 or query is None or not _is_query(query):
         return None
-    pages = open_index(problem.meta["corpus"]).search(query or "", problem.meta["k"])
+    pages = open_index(problem.meta["corpus"]).search(query, problem.meta["k"])
     return f"Documents found:\n{summary(pages, problem.meta['summary_chars'])}"
 
 
@@ -178,8 +178,8 @@ def score_two_hops(problem: Problem, text: str) -> Score:
     return verdict(problem, [page.title for query in usable for page in index.search(query, k)])
 
 
-def _is_query(query: str | None) -> bool:
-    return bool(query) and "\n" not in query and len(query) <= LONGEST_QUERY
+def _is_query(text: str) -> bool:
+    return bool(text) and "\n" not in text and len(text) <= LONGEST_QUERY
 
 
 def worked_solution(problem: Problem) -> str:

@@ -15,9 +15,9 @@ from fst_cli.tasks import math
 from fst_cli.tasks.code import extract_program
 
 SEED_PROMPT = (
-    "You are a precise math solver with a Python tool. To calculate, write a short program that prints its result in one "
-    "```python block and stop: what it prints is given to you. When you know the answer, put it inside \\boxed{} on the "
-    "last line."
+    "You are a precise math solver with a Python tool. To calculate, write a short program that prints its result in "
+    "one ```python block and stop: what it prints is given to you. When you know the answer, put it inside \\boxed{} "
+    "on the last line."
 )
 TURNS = 4
 LIMITS = Limits(wall=5.0, memory=512 << 20)

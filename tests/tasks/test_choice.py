@@ -92,4 +92,4 @@ def test_only_the_last_tags_with_one_letter_of_an_option_count(tmp_path, reply, 
     wrong = "B" if problem.answer == "A" else "A"
     found = choice.score(problem, reply.format(right=problem.answer, wrong=wrong, lower=problem.answer.lower()))
     assert found.failure == failure and found.reward == float(failure is None)
-    assert "c" != problem.meta["options"]["ABCD".index(wrong)]
+    assert problem.meta["options"]["ABCD".index(wrong)] != "c"

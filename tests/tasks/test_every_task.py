@@ -9,7 +9,17 @@ from fst_cli.tasks.registry import get_task, task_options, tasks
 
 TASKS = [*tasks(), "gym:chain_sum"]
 BOX, TAGS, FENCE = "\\boxed{{{}}}", "<answer>{}</answer>", "```\n{}\n```"
-FRAMES = {"choice": TAGS, "physics": TAGS, "gpqa": TAGS, "gym:chain_sum": TAGS, "hover": FENCE, "hover-hard": FENCE}
+PROGRAM = "```python\n{}\n```"
+CODE = ("humaneval", "mbpp", "apps", "livecodebench")
+FRAMES = dict.fromkeys(CODE, PROGRAM) | {
+    "hover-2hop": FENCE,
+    "choice": TAGS,
+    "physics": TAGS,
+    "gpqa": TAGS,
+    "gym:chain_sum": TAGS,
+    "hover": FENCE,
+    "hover-hard": FENCE,
+}
 OTHER_DIGITS = str.maketrans("0123456789", "०१२३४५६७८९")
 
 
@@ -19,6 +29,9 @@ def draw(name, options, split="train", count=10, seed=0):
 
 
 def gold(name, problem):
+    if name == "livecodebench":  # whose rows have no solution
+        [[(given,), expected]] = problem.meta["tests"]
+        return f"class Solution:\n    def add(self, x):\n        return x + {expected - given}"
     return " ".join(problem.meta["missing"]) if name.startswith("hover") else problem.answer
 
 
@@ -44,7 +57,7 @@ def hostile(frame, right):
     marked = frame.format(right)
     return {
         "empty": "",
-        "right, then another": f"{marked} no, {frame.format('no such answer')}",
+        "right, then others": f"{marked} no, {frame.format('no such answer')} or {frame.format('nor such')}",
         "in thoughts": f"<think>{marked}</think>Done.",
         "in open thoughts": f"<think>{marked}",
         "nothing marked": frame.format(""),
