@@ -177,6 +177,7 @@ class CodeOptions(DataOptions):
 
     seconds: float = Field(default=10.0, gt=0, description="wall-clock limit of one test")
     reveal: bool = Field(default=False, description="feedback shows what the failed test expects")
+    verify: bool = Field(default=False, description="leave out problems whose own solution fails their tests")
 
 
 def row_reader(parse: code_rows.Parser) -> ReadRow:
@@ -195,6 +196,13 @@ def row_reader(parse: code_rows.Parser) -> ReadRow:
     return read_row
 
 
+def verified(problem: Problem, options: CodeOptions) -> Problem | None:
+    """The problem; None where it is to be verified, and its own solution fails."""
+    if options.verify and problem.answer and not run_tests(problem.meta, problem.answer).passed:
+        return None
+    return problem
+
+
 def worked_solution(problem: Problem) -> str | None:
     """The data set's own program; None where it has none."""
     return f"```python\n{problem.answer.strip()}\n```" if problem.answer else None
@@ -206,7 +214,7 @@ def _task(name: str, summary: str, source: Source, data: str = "", test_data: st
         summary=summary,
         seed_prompt=SEED_PROMPT,
         options=CodeOptions,
-        problems=dataset_problems(name, row_reader(code_rows.PARSERS[name]), data, test_data),
+        problems=dataset_problems(name, row_reader(code_rows.PARSERS[name]), data, test_data, verified),
         score=score,
         worked_solution=worked_solution,
         remedies=REMEDIES,

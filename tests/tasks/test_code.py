@@ -10,6 +10,7 @@ from fst_cli.data.errors import DataError
 from fst_cli.data.records import Message, Problem
 from fst_cli.tasks import code, code_rows
 from fst_cli.tasks.code import REMEDIES, extract_program, score
+from fst_cli.tasks.registry import get_task, task_options
 from tests.grading import levels
 
 LIMITS = {"wall": 0.5}
@@ -250,3 +251,33 @@ def test_every_failure_has_a_few_remedies():
     assert set(REMEDIES) == {"no_program", "syntax_error", "runtime_error", "wrong_answer", "timeout", "memory"}
     assert all(2 <= len(sentences) <= 5 for sentences in REMEDIES.values())
     assert "```python" in code.SEED_PROMPT
+
+
+def test_problems_whose_own_solution_fails_can_be_left_out(tmp_path):
+    rows = [
+        {"text": f"add {i}", "code": f"def f(x):\n    return x + {i + i % 2}", "test_list": [f"assert f(1) == {i + 1}"]}
+        for i in range(6)
+    ]
+    path = tmp_path / "mbpp.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    task = get_task("mbpp")
+    options = task_options(task, {"test_data": str(path), "verify": True})
+    assert {problem.messages[0].content[:5] for problem in task.problems(options, "test", 3, 0)} == {
+        "add 0",
+        "add 2",
+        "add 4",
+    }
+    with pytest.raises(DataError, match="holds 3"):
+        list(task.problems(options, "test", 4, 0))
+
+
+def test_a_row_without_tests_is_a_hole_and_a_broken_one_is_named(tmp_path):
+    path = tmp_path / "apps.jsonl"
+    good = {"question": "q", "input_output": json.dumps({"inputs": ["1"], "outputs": ["1"]}), "solutions": ""}
+    task = get_task("apps")
+    options = task_options(task, {"test_data": str(path)})
+    path.write_text("".join(json.dumps(row) + "\n" for row in [good | {"input_output": ""}, good]))
+    assert len(list(task.problems(options, "test", 1, 0))) == 1
+    path.write_text(json.dumps(good | {"input_output": "{"}) + "\n")
+    with pytest.raises(DataError, match=r"apps.jsonl:1: `input_output` is not JSON"):
+        list(task.problems(options, "test", 1, 0))
