@@ -2,30 +2,27 @@
 
     python examples/mini/measure.py [--model mini] [--count 400]
 
-Prints a Markdown table. `math` and `stargraph` are the product's tasks at the demo recipe's difficulty, on test
-problems; `codeout` are the expressions of `chats.py`. Held-out wording never occurs in a training chat.
+Prints a Markdown table, of test problems of the tasks at the demo recipe's difficulty. Held-out wording
+never occurs in a training chat.
 """
 
 import argparse
 import sys
 
 import sentences as S
-from chats import QUESTION_CODE, _expression, literal
 
 from fst_cli.cycle.recipes import recipe
-from fst_cli.data.records import Message, Problem, Prompt, Sampling
-from fst_cli.data.seeds import generator
+from fst_cli.data.records import Problem, Prompt, Sampling
 from fst_cli.engines.collect import Slot, collect
 from fst_cli.engines.transformers_engine import TransformersEngine
 from fst_cli.fast.examples import worked_examples
 from fst_cli.fast.population import make_prompt
-from fst_cli.grading.answers import last_boxed
 from fst_cli.measure.intervals import Estimate, bootstrap_mean
 from fst_cli.policy.model import Policy, load_policy
 from fst_cli.tasks.registry import get_task, task_options
 
-GOOD = {"math": S.CAREFUL, "stargraph": S.TRACE, "codeout": S.CAREFUL}
-HELD_OUT = {"math": "careful", "stargraph": "trace", "codeout": "careful"}
+GOOD = {"math": S.CAREFUL, "stargraph": S.TRACE, "codeio": S.CAREFUL}
+HELD_OUT = {"math": "careful", "stargraph": "trace", "codeio": "careful"}
 
 
 def prompts(family: str, seed_prompt: str, examples: list) -> dict[str, Prompt]:
@@ -44,29 +41,11 @@ def prompts(family: str, seed_prompt: str, examples: list) -> dict[str, Prompt]:
     return found
 
 
-def expressions(count: int) -> list[Problem]:
-    """Code-output problems, from draws that training never makes."""
-    found = []
-    for index in range(count):
-        inner, outer = _expression(generator("mini-measure", index), False)
-        text = outer.format(inner)
-        message = Message(role="user", content=QUESTION_CODE.format(expr=text))
-        found.append(
-            Problem(id=f"code-{index}", task="math", split="test", messages=[message], answer=repr(eval(text)))
-        )
-    return found
-
-
 def success(policy: Policy, family: str, problems: list[Problem], prompt: Prompt) -> Estimate:
-    """Share of right boxes, one sample a problem."""
+    """Share of right answers, one sample a problem."""
     slots = [Slot(problem, prompt, 0) for problem in problems]
     found = collect(policy, TransformersEngine(policy), slots, Sampling(max_tokens=128), (0, "mini"), family)
-    if family == "codeout":
-        boxes = [last_boxed(rollout.text) for rollout in found.rollouts]
-        right = [b is not None and literal(b) == literal(p.answer) for b, p in zip(boxes, problems, strict=True)]
-    else:
-        right = [rollout.score.success for rollout in found.rollouts]
-    return bootstrap_mean([float(value) for value in right])
+    return bootstrap_mean([float(rollout.score.success) for rollout in found.rollouts])
 
 
 def main() -> None:
@@ -77,16 +56,12 @@ def main() -> None:
     args = parser.parse_args()
     policy = load_policy(args.model)
     print("| family | prompt | success |\n|---|---|---|")
-    for family in ("math", "stargraph", "codeout"):
-        if family == "codeout":
-            problems, examples, seed_prompt = expressions(args.count), [], S.BOXED[1]
-        else:
-            task = get_task(family)
-            options = task_options(task, recipe("demo", family, "mini")["task_options"])
-            problems = list(task.problems(options, "test", min(args.count, 120 if family == "stargraph" else 10**6), 1))
-            examples = worked_examples(task.problems(options, "train", 2, 2))
-            seed_prompt = task.seed_prompt
-        for name, prompt in prompts(family, seed_prompt, examples).items():
+    for family in ("math", "stargraph", "codeio"):
+        task = get_task(family)
+        options = task_options(task, recipe("demo", family, "mini")["task_options"])
+        problems = list(task.problems(options, "test", min(args.count, 120 if family == "stargraph" else 10**6), 1))
+        examples = worked_examples(task.problems(options, "train", 2, 2))
+        for name, prompt in prompts(family, task.seed_prompt, examples).items():
             found = success(policy, family, problems, prompt)
             print(f"| {family} | {name} | {found.mean:.1%} [{found.low:.1%}, {found.high:.1%}], n={found.n} |")
             sys.stdout.flush()

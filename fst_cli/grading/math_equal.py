@@ -36,7 +36,7 @@ def equal(gold: str, answer: str, limit: float = TIME_LIMIT) -> Verdict:
     """Compare an answer with the gold one. An answer of more than `MAX_LENGTH` characters is not equal."""
     if gold.strip() == answer.strip():
         return Verdict(True)
-    if len(answer) > MAX_LENGTH:
+    if len(answer) > MAX_LENGTH or (_EXPLODES.search(answer) and not _EXPLODES.search(gold)):
         return Verdict(False)
     left, right = plain_number(gold), plain_number(answer)
     if left is not None and right is not None:
@@ -44,6 +44,10 @@ def equal(gold: str, answer: str, limit: float = TIME_LIMIT) -> Verdict:
     return _POOL.compare(gold, answer, limit)
 
 
+# Powers of powers, exponents of five digits, factorials of factorials or of five digits: an evaluation without end.
+_EXPLODES = re.compile(
+    r"\^\s*\{?[\d\s.]*\d[\d\s.]*\^|(?:\^|\*\*)\s*[{(]?\s*\d{5,}|\*\*[\s\d]*\*\*|!\s*!|\d{5,}\s*!", re.ASCII
+)
 _PLAIN = re.compile(r"[+-]?(?:\d{1,3}(?:,\d{3})+|\d+)?(?:\.\d*)?(?:/\d+)?", re.ASCII)
 _INSIDE = re.compile(r"(?<![\d.,])-?(?:\d{1,3}(?:,\d{3})+|\d{1,30})(?:\.\d{1,30})?(?![\d,.]*\d)", re.ASCII)
 

@@ -8,6 +8,7 @@ belongs to train or to test with all its inputs.
 [open] Where the paper's grader looks for the answer. Ours: `grading/values.py`.
 """
 
+import ast
 import functools
 import gzip
 import json
@@ -91,7 +92,7 @@ class CodeIOOptions(DataOptions):
 
 def problems(options: CodeIOOptions, split: Split, count: int, seed: int) -> Iterator[Problem]:
     """`count` problems of `split`."""
-    if options.data:
+    if options.data or options.test_data:
         return _OWN(options, split, count, seed)
     make = _expression if options.source == "expressions" else _gym
     return take_unique(make(options, split, seed), count, key=lambda problem: problem.messages[0].content)
@@ -192,20 +193,44 @@ def _gym_problem(options: CodeIOOptions, split: Split, place: int, seed: int) ->
 
 
 def read_row(row: Row, options: CodeIOOptions) -> Draft | None:
-    """CRUXEval's form: a function `f`, its arguments and its value as Python; None where that is no JSON value."""
-    code, given, output = row.text("code"), row.get("input"), row.text("output")
+    """CRUXEval's form: a function `f`, its arguments and its value as Python; None where one is no JSON value."""
+    code, given, output = row.text("code").strip(), row.get("input"), row.text("output")
     if not isinstance(given, str):
         raise row.lacks("input")
+    meta: dict[str, Any] = {"reveal": options.reveal}
     try:
-        answer = json.dumps(parse_value(output))
-    except NoValueError:
+        value = json.dumps(parse_value(output))
+        if options.predict == "input" or (options.predict == "both" and derive("codeio-kind", code, given) % 2):
+            question = INPUT.format(code=code, about="", name="f", output=value)
+            answer = json.dumps(_named(code, given))
+            return Draft(question, answer, meta | {"code": code, "entry": "f", "output": value})
+    except (NoValueError, ValueError, SyntaxError):
         return None
-    if options.predict == "output":
-        return Draft(OUTPUT.format(code=code.strip(), about="", call=f"f({given})"), answer, {"reveal": options.reveal})
-    raise UsageError("codeio: with --data, outputs are predicted", hint="--set predict=output")
+    return Draft(OUTPUT.format(code=code, about="", call=f"f({given})"), value, meta)
 
 
-_OWN = dataset_problems("codeio", read_row)
+def _named(code: str, given: str) -> dict[str, Any]:
+    """The arguments of a call by the function's names for them, as JSON.
+
+    Raises ValueError or SyntaxError where they can't be.
+    """
+    call = ast.parse(f"f({given})", mode="eval").body
+    [function] = [node for node in ast.parse(code).body if isinstance(node, ast.FunctionDef) and node.name == "f"]
+    assert isinstance(call, ast.Call)
+    named = {word.arg: ast.literal_eval(word.value) for word in call.keywords if word.arg}
+    names = [arg.arg for arg in function.args.args[: len(call.args)]]
+    positional = dict(zip(names, map(ast.literal_eval, call.args), strict=True))
+    return {str(name): as_json(value) for name, value in (positional | named).items()}
+
+
+def _runs(problem: Problem, options: CodeIOOptions) -> Problem | None:
+    """The problem; None where the function does not give its value on its own input as JSON has it."""
+    if "code" in problem.meta and not _score_input(problem, json.loads(problem.answer)).success:
+        return None
+    return problem
+
+
+_OWN = dataset_problems("codeio", read_row, finish=_runs)
 
 
 # --- grading ---

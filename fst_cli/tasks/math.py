@@ -58,7 +58,7 @@ def split_of_text(question: str) -> Split:
 
 def problems(options: MathOptions, split: Split, count: int, seed: int) -> Iterator[Problem]:
     """`count` distinct problems of `split`, procedural without `data`."""
-    if options.data:
+    if options.data or options.test_data:
         return _OWN(options, split, count, seed)
     draws = (_draw(options, split, seed, index) for index in range(1_000_000_000))
     return take_unique(draws, count, key=lambda problem: problem.messages[0].content)

@@ -4,7 +4,7 @@ import time
 import pytest
 
 from fst_cli.grading import math_equal
-from fst_cli.grading.math_equal import equal
+from fst_cli.grading.math_equal import Verdict, equal
 
 
 @pytest.mark.parametrize(
@@ -35,10 +35,37 @@ def test_it_works_off_the_main_thread():
     assert found[0].equal
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "10^{10^{10}}",
+        "9^9^9^9",
+        "2^{99999}",
+        "9**9**9",
+        "x^{10^{10}}",
+        "10^{ 10 ^ 10}",
+        "3!!!",
+        "99999!",
+        "7^{ 1000000 }",
+    ],
+)
+def test_an_evaluation_without_end_is_not_begun(answer):
+    started = time.monotonic()
+    assert equal("18", answer) == Verdict(False, "ok")
+    assert time.monotonic() - started < 0.5
+
+
+@pytest.mark.parametrize(
+    ("gold", "answer"), [("2^{2011}", "2^{2011}+0"), ("x^{2}y^{3}", "y^3x^2"), ("5!", "120"), ("2^{10}", "1024")]
+)
+def test_ordinary_powers_and_factorials_are_compared(gold, answer):
+    assert equal(gold, answer).equal
+
+
 def test_a_hanging_grader_is_killed_and_the_next_comparison_works():
     equal("x", "y")  # the worker is up
     started = time.monotonic()
-    verdict = equal("18", "10^{10^{10}}", limit=0.3)
+    verdict = equal("10^{10^{9}}", "10^{10^{10}}", limit=0.3)
     assert (verdict.equal, verdict.status) == (False, "timeout")
     assert time.monotonic() - started < 5
     assert equal("\\frac{1}{2}", "\\frac{3}{6}").equal

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from fst_cli.data.errors import UsageError
+from fst_cli.data.errors import DataError
 from fst_cli.tasks import codeio
 from fst_cli.tasks.codeio import CodeIOOptions
 
@@ -49,8 +49,33 @@ def test_a_row_in_cruxevals_form_asks_for_the_value_of_its_call(tmp_path):
     for problem in draw(count=15, data=str(path)):
         assert "`f(1, 'a')`" in problem.messages[0].content
         assert codeio.score(problem, f"\\boxed{{{problem.answer}}}").success
-    with pytest.raises(UsageError, match="outputs are predicted"):
-        draw(data=str(path), predict="input")
+    for problem in draw(count=15, data=str(path), predict="input"):
+        assert "With which arguments does `f` return" in problem.messages[0].content
+        assert json.loads(problem.answer) == {"x": 1, "y": "a"}
+        assert codeio.score(problem, f"\\boxed{{{problem.answer}}}").success
+        assert codeio.score(problem, '```\n{"x": 2, "y": "a"}\n```').failure == "wrong_input"
+    kinds = {"code" in problem.meta for problem in draw(count=15, data=str(path), predict="both")}
+    assert kinds == {True, False}
+
+
+def test_rows_whose_input_or_value_is_no_json_are_left_out_where_inputs_are_predicted(tmp_path):
+    path = tmp_path / "crux.jsonl"
+    rows = [
+        {
+            "code": "def f(x):\n    return type(x).__name__",
+            "input": "(1,)",
+            "output": "'tuple'",
+        },  # a list, as JSON has it
+        {"code": "def f(*x):\n    return 1", "input": "1", "output": "1"},
+        {"code": "def f(x):\n    return 1", "input": "{1}", "output": "1"},
+        {"code": "def f(x, y=2):\n    return x + y", "input": "1, y=3", "output": "4"},
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    options = {"test_data": str(path), "predict": "input"}
+    [problem] = draw("test", 1, **options)
+    assert json.loads(problem.answer) == {"x": 1, "y": 3}
+    with pytest.raises(DataError, match="holds 1"):
+        draw("test", 2, **options)
 
 
 @pytest.fixture
