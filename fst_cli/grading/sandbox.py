@@ -337,8 +337,12 @@ def _wrapper(under: Level, packages: tuple[str, ...]) -> list[str]:
     command = [shutil.which("bwrap") or "bwrap", "--die-with-parent", "--new-session"]
     for kind in ("ipc", "pid", "net", "uts", "cgroup-try", *(["user"] if os.getuid() else [])):
         command.append(f"--unshare-{kind}")
+    # Before the binds: packages may lie under /tmp, in a temporary virtual environment.
+    command += ["--perms", "1777", "--size", str(DISK), "--tmpfs", "/tmp"]
     for path in [*binds, *packages]:
         for parent in list(Path(path).parents)[-2::-1]:  # left alone, bwrap makes them 0700
+            if str(parent) == "/tmp":
+                continue
             command += ["--perms", "0755", "--dir", str(parent)]
         command += ["--ro-bind", path, path]
     for path, target in links:
@@ -346,7 +350,7 @@ def _wrapper(under: Level, packages: tuple[str, ...]) -> list[str]:
     command += ["--perms", "0755", "--dir", "/dev"]
     for name in ("null", "zero", "urandom"):
         command += ["--dev-bind", f"/dev/{name}", f"/dev/{name}"]
-    command += ["--perms", "1777", "--size", str(DISK), "--tmpfs", "/tmp", "--chdir", "/tmp", "--remount-ro", "/"]
+    command += ["--chdir", "/tmp", "--remount-ro", "/"]
     if os.getuid() == 0:  # for the launcher, which becomes the sandbox's own uid and drops them
         for capability in ("CAP_SETUID", "CAP_SETGID", "CAP_SETPCAP"):
             command += ["--cap-add", capability]

@@ -137,6 +137,8 @@ def _build_root(config: dict[str, Any]) -> None:
     _mount("tmpfs", base, "tmpfs", MS_NOSUID | MS_NODEV, "size=1m,mode=755")
     jail = f"{base}/{JAIL}"
     os.makedirs(f"{jail}/tmp")
+    # Before the binds: packages may lie under /tmp, in a temporary virtual environment.
+    _mount("tmpfs", f"{jail}/tmp", "tmpfs", MS_NOSUID | MS_NODEV, f"size={config['disk']},nr_inodes=4096,mode=1777")
     os.makedirs(f"{jail}/dev")
     for path in config["binds"]:
         _bind(path, jail, writable=False)
@@ -144,7 +146,6 @@ def _build_root(config: dict[str, Any]) -> None:
         os.symlink(target, jail + path)
     for name in ("null", "zero", "urandom"):
         _bind(f"/dev/{name}", jail, writable=True)
-    _mount("tmpfs", f"{jail}/tmp", "tmpfs", MS_NOSUID | MS_NODEV, f"size={config['disk']},nr_inodes=4096,mode=1777")
     old = f"{base}/old"
     os.mkdir(old)
     _check(_libc.syscall(SYS_PIVOT_ROOT[os.uname().machine], base.encode(), old.encode()), "pivot_root")

@@ -392,3 +392,16 @@ def test_a_crowd_of_hostile_programs_leaves_nothing_and_holds_nobody_up(monkeypa
     assert time.monotonic() - started < count  # a second each, on a crowded machine
     assert levels.gone(limits.cpu.to_bytes(4, "little").hex())
     assert (_fingerprint(), Path("/proc/mounts").read_text()) == (before, mounts)
+
+
+@pytest.mark.parametrize("level", levels.LEVELS)
+def test_packages_are_there_where_they_are_wanted_even_in_a_temporary_environment(monkeypatch, tmp_path, level):
+    levels.use(level, monkeypatch)
+    folder = tmp_path / "site-packages"  # under /tmp, which is another one inside
+    folder.mkdir()
+    (folder / "mine.py").write_text("VALUE = 7\n")
+    monkeypatch.syspath_prepend(str(folder))
+    source = "def f():\n    import mine\n    return mine.VALUE\n"
+    with Program(source, packages=True) as with_packages, Program(source) as without:
+        assert with_packages.call("f").value == 7
+        assert without.call("f").error == "ModuleNotFoundError"
