@@ -8,10 +8,10 @@ from types import SimpleNamespace
 import pytest
 
 from fst_cli import app
-from fst_cli.data.records import Message, Problem, Record, Sampling, Score
+from fst_cli.data.records import Message, Problem, Sampling, Score
 from fst_cli.policy.model import load_policy
 from fst_cli.tasks import registry
-from fst_cli.tasks.base import Task
+from fst_cli.tasks.base import Source, Task
 
 
 @pytest.fixture(scope="session")
@@ -42,7 +42,7 @@ def calculator():
         right = problem.answer in text
         return Score(reward=float(right), success=right, feedback=text)
 
-    task = Task("calculator", "a toy", "", Record, lambda *_: iter([]), score, respond=respond, max_turns=3)
+    task = Task("calculator", "a toy", "", lambda *_: iter([]), score, Source("", "", ""), respond=respond, max_turns=3)
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(registry.tasks(), "calculator", task)
         yield [

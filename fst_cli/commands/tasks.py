@@ -11,7 +11,7 @@ def tasks(
 ) -> None:
     """List the tasks: where their problems come from, how many, under which licence, and what is needed to get them.
 
-    Example: fst tasks
+    Example: fst tasks hover
     """
     from fst_cli.stages.list_tasks import list_tasks, show_task
 
