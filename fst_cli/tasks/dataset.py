@@ -79,6 +79,7 @@ class _Reader:
     options: DataOptions
     data: str
     test_data: str
+    told: set[str] = field(default_factory=set)  # places whose holes were told
 
     def problems(self, split: Split) -> Iterator[Problem]:
         """In the order of the source, texts may repeat."""
@@ -94,6 +95,11 @@ class _Reader:
     def too_long(self, question: str) -> bool:
         """Whether the user wants no question as long."""
         return 0 < self.options.max_chars < len(question)
+
+    def finished(self, problem: Problem) -> Problem | None:
+        """The problem as the task finishes it; None where it is left out."""
+        done = self.finish(problem, self.options) if self.finish else problem
+        return None if done is None or self.too_long(done.messages[0].content) else done
 
     def _read(self, place: str, split: Split) -> Iterator[Problem]:
         holes: list[DataError] = []
@@ -113,7 +119,8 @@ class _Reader:
                 answer=draft.answer,
                 meta=draft.meta,
             )
-        if holes:
+        if holes and place not in self.told:
+            self.told.add(place)
             say(f"{len(holes)} rows left out; the first: {holes[0]}")
 
 
@@ -139,20 +146,20 @@ def _choose(reader: _Reader, split: Split, count: int, seed: int) -> Iterator[Pr
 
 
 def _one_round(reader: _Reader, split: Split, most: int, seed: int, round_: int) -> Iterator[Problem]:
-    """The problems of a split in one order, at least `most` of them if there are so many."""
-    seen: set[str] = set()
+    """The problems of a split in one order, finished. About as many as are asked for are in memory, not the split."""
 
     def keyed() -> Iterator[tuple[int, Problem]]:
+        seen: set[str] = set()
         for problem in reader.problems(split):
             text = problem.messages[0].content
             if text not in seen:
                 seen.add(text)
                 yield derive(reader.name, "order", split, seed, round_, text), problem
 
-    if reader.finish is None:  # holds no more of a large data set than is asked for
-        yield from (problem for _, problem in heapq.nsmallest(most, keyed(), key=itemgetter(0)))
-        return
-    for _, problem in sorted(keyed(), key=itemgetter(0)):
-        finished = reader.finish(problem, reader.options)
-        if finished is not None and not reader.too_long(finished.messages[0].content):
-            yield finished
+    done = 0
+    while True:
+        chosen = heapq.nsmallest(most, keyed(), key=itemgetter(0))
+        yield from filter(None, (reader.finished(problem) for _, problem in chosen[done:]))
+        if len(chosen) < most:
+            return
+        done, most = most, 4 * most  # too many of them were left out: read on

@@ -4,6 +4,7 @@ A place is a file (.jsonl, .json, also .gz, or .parquet), a folder of them, or `
 or `@SPLIT` behind it.
 """
 
+import contextlib
 import gzip
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from typing import Any
 
 import orjson
 
-from fst_cli.data.errors import DataError, UsageError
+from fst_cli.data.errors import DataError, FstError, UsageError
 
 HUB = "hub:"
 _TEST_NAMES = ("test", "validation", "valid", "dev")
@@ -140,7 +141,7 @@ def _parsed(text: bytes, where: str) -> Any:
 
 
 def _parquet_values(path: Path) -> Iterator[tuple[str, Any]]:
-    with _hub_errors(str(path)):
+    with _told(str(path)):
         rows = _datasets().load_dataset("parquet", data_files=str(path), split="train", streaming=True)
     yield from ((f"{path} row {number}", row) for number, row in enumerate(rows))
 
@@ -169,7 +170,7 @@ def _hub_splits(place: str) -> dict[str, str] | None:
     repository, config, file, split = _hub_address(place)
     if file or split:
         return None
-    with _hub_errors(place):
+    with _told(place):
         names = _datasets().get_dataset_split_names(repository, config)
     test = next((name for name in _TEST_NAMES if name in names), None)
     return {"train": f"{place}@train", "test": f"{place}@{test}"} if "train" in names and test else None
@@ -180,11 +181,11 @@ def _hub_values(place: str) -> Iterator[tuple[str, Any]]:
     if file:
         from huggingface_hub import hf_hub_download
 
-        with _hub_errors(place):
+        with _told(place):
             path = hf_hub_download(repository, file, repo_type="dataset")
         yield from _file_values(Path(path))
         return
-    with _hub_errors(place):
+    with _told(place):
         datasets = _datasets()
         splits = [split] if split else datasets.get_dataset_split_names(repository, config)
         parts = [datasets.load_dataset(repository, config, split=name, streaming=True) for name in splits]
@@ -192,18 +193,14 @@ def _hub_values(place: str) -> Iterator[tuple[str, Any]]:
         yield from ((f"{HUB}{repository} {name} row {number}", row) for number, row in enumerate(part))
 
 
-class _hub_errors:  # noqa: N801  a context manager
+@contextlib.contextmanager
+def _told(place: str) -> Iterator[None]:
     """What goes wrong at the hub is the data's fault or the network's, in one sentence."""
-
-    def __init__(self, place: str) -> None:
-        self.place = place
-
-    def __enter__(self) -> None:
-        return
-
-    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        if error is None or isinstance(error, UsageError | DataError) or not isinstance(error, Exception):
-            return
-        first = (str(error).splitlines() or [kind.__name__])[0]
+    try:
+        yield
+    except FstError:
+        raise
+    except Exception as error:
+        first = (str(error).splitlines() or [type(error).__name__])[0]
         hint = "download it where there is a network, and give the file with --data"
-        raise DataError(f"{self.place}: {first[:300]}", hint if self.place.startswith(HUB) else "") from None
+        raise DataError(f"{place}: {first[:300]}", hint if place.startswith(HUB) else "") from None

@@ -34,7 +34,14 @@ def test_answers_are_graded_by_the_data_set_itself():
 
 
 @pytest.mark.parametrize(
-    "answer", ["__import__('os')._exit(0)", "exec('raise SystemExit')", "(lambda: 1)()", "9**9**9**9"]
+    "answer",
+    [
+        "__import__('os')._exit(0)",
+        "exec('raise SystemExit')",
+        "(lambda: 1)()",
+        "9**9**9**9",
+        pytest.param("x**(9**(9**9))", marks=pytest.mark.slow),
+    ],
 )
 def test_an_answer_that_is_code_or_hangs_scores_zero_and_the_next_is_graded(answer):
     problem = draw("simple_integration")[0]
