@@ -2,8 +2,9 @@
 
 It draws item i of seed s from s + i, so that neighbouring seeds share nearly all items, and its scores give credit for
 parts of an answer (PITFALLS 10). Here items are drawn in small chunks from seeds far apart, train and test are told
-apart by the hash of the question, an item is taken only where its own answer scores 1, and only a full score is a
-reward. Scoring runs in the sandbox: some of its graders evaluate the answer as Python.
+apart by the hash of the question, an item is taken only where its own answer scores 1, a data set whose grader takes
+nonsense is refused, and only a full score is a reward. Scoring runs in the sandbox: some of its graders evaluate the
+answer as Python.
 """
 
 import functools
@@ -26,6 +27,7 @@ CHUNK = 32  # items of one seed
 # `composite` is made of others; `codeio` runs its functions in our own process, and is a task by itself.
 _LEFT_OUT = {"composite", "codeio"}
 _GIVE_UP = 20  # chunks without one usable item
+NONSENSE = "no such answer"
 LONGEST = 2000  # characters of an answer
 
 SEED_PROMPT = (
@@ -126,8 +128,11 @@ def _chunk(name: str, options: GymOptions, split: Split, seed: int) -> Iterator[
         try:
             entry = data[index]
             usable = data.score_answer(entry["answer"], entry) >= FULL
+            accepts_all = data.score_answer(NONSENSE, entry) >= FULL
         except Exception:  # an item that its own package can't make or grade is no problem to train on
             continue
+        if accepts_all:
+            raise UsageError(f"gym:{name}: its own grader takes {NONSENSE!r} for a right answer", hint="choose another")
         question = entry["question"]
         if not usable or split_of(PREFIX, name, question) != split or 0 < options.max_chars < len(question):
             continue

@@ -60,6 +60,11 @@ def test_a_data_set_that_refuses_its_own_answers_is_told():
         draw("propositional_logic")
 
 
+def test_a_data_set_whose_grader_takes_anything_is_refused():
+    with pytest.raises(UsageError, match="takes 'no such answer' for a right answer"):
+        draw("game_of_life_halting", 10)
+
+
 @pytest.mark.parametrize("config", [{"nonsense": 1}, {"min_terms": -5}])
 def test_a_bad_setting_of_the_data_set_is_told(config):
     with pytest.raises(UsageError, match="config"):
