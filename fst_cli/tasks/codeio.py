@@ -58,7 +58,7 @@ REMEDIES: dict[str, list[str]] = {
     ],
 }
 LONGEST_VALUE = 500  # characters of JSON: longer inputs or outputs are a test of copying
-RUN = Limits(wall=2.0)
+RUN = Limits(wall=20.0, cpu=2)  # processor time: which problems there are must not hang on the machine's load
 
 OUTPUT = """\
 Here is a Python function.
@@ -83,8 +83,8 @@ argument by its name inside \\boxed{{}} or alone in a fenced code block at the e
 class CodeIOOptions(DataOptions):
     """Which problems."""
 
-    source: Literal["", "gym", "expressions"] = Field(
-        default="", description="gym: reasoning-gym's functions; expressions: procedural, for small models"
+    source: Literal["gym", "expressions"] = Field(
+        default="gym", description="without data: reasoning-gym's functions, or procedural ones for small models"
     )
     predict: Literal["output", "input", "both"] = Field(default="output", description="what is asked for")
     reveal: bool = Field(default=False, description="feedback says the right value where the answer first differs")
@@ -163,8 +163,7 @@ def _gym_problem(options: CodeIOOptions, split: Split, place: int, seed: int) ->
     """The function on an input of its own generator; None where that fails, draws at random, or is no JSON value."""
     function = gym_functions()[place]
     code, about = function["code_sample"], f"{function['task_description']}\n\n{function['input_output_spec']}\n\n"
-    size = len(code) + len(about)
-    if options.max_chars and size > options.max_chars:  # spares the run
+    if 0 < options.max_chars < len(code) + len(about):  # spares the run
         return None
     source = f"{code}\n\n{function['input_generator']}\n{_DRAW}"
     with Program(source, RUN, prelude="from random import Random", packages=True) as program:

@@ -116,6 +116,21 @@ def test_one_query_that_finds_all_missing_pages_is_success(cache, tmp_path, repl
     assert found.failure == failure and found.success is (failure is None) and said in found.feedback
 
 
+def test_a_second_search_sees_the_results_of_the_first_and_both_count(cache, tmp_path):
+    (problem,) = draw(tmp_path, [CLAIM], name="hover-2hop")
+    problem = problem.model_copy(update={"meta": problem.meta | {"k": 1}})
+    task = get_task("hover-2hop")
+    first, second = "```\nArden town\n```", "```\nBel\n```"
+    assert task.respond(problem, [first]) == "Documents found:\n- Arden: Arden is a town on the river Bel."
+    assert task.respond(problem, [first, second]) is None
+    assert task.respond(problem, ["no query"]) is None and task.respond(problem, ["```\na\nb\n```"]) is None
+    assert task.score(problem, f"{first}\n\n{second}").success
+    assert task.score(problem, first).failure == "missed_pages"
+    assert task.score(problem, f"{first}\n\nnothing").feedback.startswith("Missed: Bel. Found: Arden.")
+    guesses = "\n".join(f"```\n{word}\n```" for word in ("Arden", "Bel", "x", "y"))
+    assert not task.score(problem, guesses).success  # the last two count, not as many as one likes
+
+
 def test_without_a_corpus_the_way_out_is_named():
     task = get_task("hover")
     with pytest.raises(UsageError, match="needs a corpus") as caught:
