@@ -1,6 +1,7 @@
-"""Evaluation: mean@k of the reward and of success, with intervals by problem, and the 2×2 grid of FST.
+"""Evaluation: mean@k of the reward and of success, pass@k, pass^k, with intervals by problem.
 
-mean@k is the mean over problems of the mean over k samples.
+mean@k is the mean over problems of the mean over k samples. Success is the grader's own word, never a reward above
+some number (PITFALLS 14).
 """
 
 from collections.abc import Sequence
@@ -11,7 +12,8 @@ import numpy as np
 from fst_cli.data.records import Evaluation, Problem, Prompt, Sampling
 from fst_cli.engines.base import Engine
 from fst_cli.engines.collect import Slot, collect
-from fst_cli.measure.intervals import bootstrap_mean
+from fst_cli.measure.intervals import bootstrap_mean, wilson
+from fst_cli.measure.passes import pass_at_k, pass_hat_k, powers_up_to
 from fst_cli.policy.model import Policy
 
 
@@ -50,11 +52,20 @@ def evaluate(
 
 
 def summarise(evaluations: Sequence[Evaluation]) -> dict[str, Any]:
-    """mean@k of reward and success with 95 % intervals by problem, and the share cut at the token limit."""
-    k = len(evaluations[0].rewards)
+    """mean@n of reward and success, pass@k and pass^k, with 95 % intervals by problem, and the share that was cut.
+
+    With one sample a problem the interval of success is Wilson's, otherwise a bootstrap over problems.
+    """
+    n = len(evaluations[0].rewards)
     samples = sum(len(evaluation.rewards) for evaluation in evaluations)
-    return {
-        f"reward_mean@{k}": bootstrap_mean([float(np.mean(e.rewards)) for e in evaluations]).model_dump(),
-        f"success_mean@{k}": bootstrap_mean([float(np.mean(e.successes)) for e in evaluations]).model_dump(),
-        "truncated_share": sum(evaluation.truncated for evaluation in evaluations) / samples,
+    means = [float(np.mean(e.successes)) for e in evaluations]
+    success = wilson([e.successes[0] for e in evaluations]) if n == 1 else bootstrap_mean(means)
+    figures = {
+        f"reward_mean@{n}": bootstrap_mean([float(np.mean(e.rewards)) for e in evaluations]).model_dump(),
+        f"success_mean@{n}": success.model_dump(),
     }
+    for k in powers_up_to(n):
+        for name, chance in (("pass@", pass_at_k), ("pass^", pass_hat_k)):
+            values = [chance(n, sum(e.successes), k) for e in evaluations]
+            figures[f"{name}{k}"] = bootstrap_mean(values).model_dump()
+    return figures | {"truncated_share": sum(evaluation.truncated for evaluation in evaluations) / samples}

@@ -38,3 +38,25 @@ def test_the_summary_is_the_mean_over_problems_of_the_mean_over_samples(mini, pr
     assert summary["reward_mean@3"]["mean"] == pytest.approx(0.25)
     assert summary["success_mean@3"]["mean"] == pytest.approx(3 / 6 / 3)
     assert summary["truncated_share"] == pytest.approx(1 / 3)
+    # Three of six problems with one success in three samples: a pair holds it in two of three pairs.
+    assert summary["pass@2"]["mean"] == pytest.approx(3 / 6 * 2 / 3)
+    assert summary["pass@3"]["mean"] == pytest.approx(3 / 6)
+    assert summary["pass^2"]["mean"] == summary["pass^3"]["mean"] == 0
+
+
+def test_a_shaped_reward_is_no_success(mini, problems):
+    found = [
+        e.model_copy(update={"rewards": [0.9] * 3, "successes": [False] * 3})
+        for e in run(mini, problems, make_prompt(""))
+    ]
+    summary = summarise(found)
+    assert summary["reward_mean@3"]["mean"] == pytest.approx(0.9)
+    assert summary["success_mean@3"]["mean"] == summary["pass@3"]["mean"] == 0
+
+
+def test_one_sample_a_problem_has_wilsons_interval(mini, problems):
+    found = [
+        e.model_copy(update={"rewards": [0.0], "successes": [False]}) for e in run(mini, problems, make_prompt(""), 1)
+    ]
+    assert summarise(found)["success_mean@1"]["high"] > 0.3
+    assert "pass@1" not in summarise(found)

@@ -1,13 +1,25 @@
 import numpy as np
 import pytest
 
-from fst_cli.measure.intervals import bootstrap_mean
+from fst_cli.measure.intervals import bootstrap_mean, wilson
 
 
 def test_the_interval_covers_the_truth_as_often_as_it_says():
     rng = np.random.default_rng(0)
     hits = sum(e.low <= 0.3 <= e.high for e in (bootstrap_mean(rng.random(80) < 0.3, seed=i) for i in range(300)))
     assert 0.90 <= hits / 300 <= 0.98
+
+
+@pytest.mark.parametrize("truth", [0.02, 0.3, 0.95])
+def test_wilsons_interval_covers_the_truth_as_often_as_it_says(truth):
+    rng = np.random.default_rng(1)
+    hits = sum(e.low <= truth <= e.high for e in (wilson(rng.random(60) < truth) for _ in range(1000)))
+    assert 0.92 <= hits / 1000 <= 0.985
+
+
+def test_wilsons_interval_has_width_where_all_agree():
+    assert wilson([False] * 20).high == pytest.approx(0.1611, abs=1e-3)  # 1 - 0.025^(1/20) is 0.168
+    assert wilson([True] * 20).low == pytest.approx(0.8389, abs=1e-3)
 
 
 def test_equal_values_have_no_width_and_the_same_seed_the_same_interval():
