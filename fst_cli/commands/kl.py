@@ -35,18 +35,25 @@ def kl(
     micro_tokens: MicroTokens = 8192,
     seed: Seed = 0,
     limit: Limit = None,
+    under: Annotated[
+        str, typer.Option(help="Sample under the lead prompt, each of them, the seed prompt, or none.")
+    ] = "lead",
+    tokens: Annotated[Path | None, typer.Option(help="Also write a record a token to this file.")] = None,
 ) -> None:
-    """Measure the token-level KL of trained from base weights on fresh samples, under the lead prompt.
+    """Measure the token-level KL of trained from base weights on fresh samples of the trained ones.
 
-    Exact over the whole vocabulary at every sampled token, with a 95 % interval; k1 and k3 estimates beside it.
+    Exact over the whole vocabulary at every sampled token, with a 95 % interval by problem; the reverse KL, k1 and k3
+    beside it, and the tokens that the drift is made of.
 
     Example: fst kl test.jsonl --model mini --weights step-00/weights -o kl.jsonl
     """
     from functools import partial
+    from typing import get_args
 
     from fst_cli.data.records import Sampling
     from fst_cli.policy.model import load_policy
-    from fst_cli.stages.kl import kl_stage
+    from fst_cli.stages.inputs import one_of
+    from fst_cli.stages.kl import Under, kl_stage
 
     kl_stage(
         partial(load_policy, model, weights, lazy=engines.lazy),
@@ -59,4 +66,6 @@ def kl(
         engines=engines,
         micro_tokens=micro_tokens,
         limit=limit,
+        under=one_of("--under", under, list(get_args(Under))),
+        tokens_out=tokens,
     )

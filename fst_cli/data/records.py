@@ -131,8 +131,23 @@ class Divergence(Record):
     policy: str
     tokens: int
     kl: float = Field(description="mean over tokens of the exact KL over the whole vocabulary, nats")
+    reverse_kl: float = Field(description="mean over the same tokens of the exact KL(π_base ‖ π_train), nats")
     k1: float = Field(description="mean over tokens of log π_train - log π_base on the sampled tokens")
     k3: float = Field(description="mean over tokens of exp(-k1_t) - 1 + k1_t")
+
+
+class TokenDivergence(Record):
+    """The divergence at one sampled token."""
+
+    problem_id: str
+    prompt_id: str
+    sample: int
+    place: int = Field(description="of the token among those of the completion")
+    token_id: int
+    token: str
+    kl: float = Field(description="exact KL(π_train ‖ π_base) over the vocabulary at this place, nats")
+    k1: float = Field(description="log π_train - log π_base of the token")
+    reverse_kl: float = Field(description="exact KL(π_base ‖ π_train) at this place, nats")
 
 
 class Proposal(Record):
@@ -161,5 +176,6 @@ SCHEMAS: dict[str, type[Record]] = {
     "rollout": Rollout,
     "evaluation": Evaluation,
     "divergence": Divergence,
+    "token-divergence": TokenDivergence,
     "proposal": Proposal,
 }

@@ -1,15 +1,16 @@
 """Drift: token-level KL(π_train ‖ π_base) on fresh samples of π_train (PAPER section 6).
 
-Exact over the whole vocabulary at every token that the model sampled, at the sampling temperature, in chunks;
-besides, the k1 and k3 estimates that use the sampled token only.
+Exact over the whole vocabulary at every sampled position, at the sampling temperature, in chunks; besides, the k1
+and k3 estimates that use the sampled token only, and the reverse KL(π_base ‖ π_train) at the same positions.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from fst_cli.data.records import Divergence, Problem, Prompt, Sampling
+from fst_cli.data.records import Divergence, Problem, Prompt, Rollout, Sampling, TokenDivergence
 from fst_cli.engines.base import Engine
 from fst_cli.engines.collect import Slot, collect
 from fst_cli.measure.intervals import bootstrap_mean
@@ -17,8 +18,20 @@ from fst_cli.policy.logprobs import TokenSequence, chunks, completion_hidden, lo
 from fst_cli.policy.model import Policy
 from fst_cli.policy.reference import reference_model
 
+TOP = 10  # drifting tokens that are reported
 
-def divergence(
+
+@dataclass(frozen=True)
+class Sampled:
+    """A sample of π_train, its sampled tokens' ids [N] and places [N], and at each kl, k1, k3 and reverse KL [N, 4]."""
+
+    rollout: Rollout
+    ids: list[int]
+    places: list[int]
+    values_N4: np.ndarray
+
+
+def measure(
     policy: Policy,
     engine: Engine,
     problems: Sequence[Problem],
@@ -27,35 +40,64 @@ def divergence(
     sampling: Sampling,
     seed: int,
     micro_tokens: int,
-) -> list[Divergence]:
-    """Sample each problem under `prompt` and measure every sample's mean KL per token, in nats."""
+) -> list[Sampled]:
+    """Sample each problem under `prompt` and measure at every token the model sampled."""
     slots = [Slot(problem, prompt, sample) for problem in problems for sample in range(samples)]
     found = collect(policy, engine, slots, sampling, (seed, "kl"), "sampling for the KL")
     sequences = [TokenSequence(tokens.prompt_ids, tokens.completion_ids, tokens.mask) for tokens in found.tokens]
-    temperature = sampling.temperature or 1.0
-    values: dict[int, tuple[float, float, float]] = {}
+    values: dict[int, np.ndarray] = {}
     for rows in micro_batches(policy.model, sequences, micro_tokens):
-        per_token = token_divergence(policy, [sequences[row] for row in rows], temperature)
+        per_token = token_divergence(policy, [sequences[row] for row in rows], sampling.temperature or 1.0)
         ends = np.cumsum([len(sequences[row].target_ids) for row in rows])
-        for row, part in zip(rows, np.split(per_token, ends[:-1]), strict=True):
-            kl, k1, k3 = part.mean(axis=0).tolist()
-            values[row] = (kl, k1, k3)
+        values |= dict(zip(rows, np.split(per_token, ends[:-1]), strict=True))
     return [
-        Divergence(
-            problem_id=rollout.problem_id,
-            prompt_id=rollout.prompt_id,
-            policy=policy.hash,
-            tokens=len(sequences[row].target_ids),
-            kl=values[row][0],
-            k1=values[row][1],
-            k3=values[row][2],
-        )
-        for row, rollout in enumerate(found.rollouts)
+        Sampled(rollout, sequence.target_ids, sequence.target_places, values[row])
+        for row, (rollout, sequence) in enumerate(zip(found.rollouts, sequences, strict=True))
     ]
 
 
+def records(samples: Sequence[Sampled], policy: Policy) -> list[Divergence]:
+    """A record a sample: the means over its tokens."""
+    found = []
+    for one in samples:
+        kl, k1, k3, reverse = one.values_N4.mean(axis=0).tolist()
+        found.append(
+            Divergence(
+                problem_id=one.rollout.problem_id, prompt_id=one.rollout.prompt_id, policy=policy.hash,
+                tokens=len(one.ids), kl=kl, k1=k1, k3=k3, reverse_kl=reverse,
+            )
+        )  # fmt: skip
+    return found
+
+
+def token_records(samples: Sequence[Sampled], policy: Policy) -> Iterator[TokenDivergence]:
+    """A record a token."""
+    for one in samples:
+        for place, id_, (kl, k1, _, reverse) in zip(one.places, one.ids, one.values_N4.tolist(), strict=True):
+            yield TokenDivergence(
+                problem_id=one.rollout.problem_id, prompt_id=one.rollout.prompt_id, sample=one.rollout.sample,
+                place=place, token_id=id_, token=policy.tokenizer.decode([id_]), kl=kl, k1=k1, reverse_kl=reverse,
+            )  # fmt: skip
+
+
+def top_tokens(samples: Sequence[Sampled], policy: Policy) -> list[dict[str, Any]]:
+    """The tokens that the drift is made of: those with the largest share of the summed KL, and how often they stand."""
+    totals: dict[int, tuple[float, int]] = {}
+    for one in samples:
+        for id_, kl in zip(one.ids, one.values_N4[:, 0].tolist(), strict=True):
+            total, count = totals.get(id_, (0.0, 0))
+            totals[id_] = (total + kl, count + 1)
+    whole = sum(total for total, _ in totals.values()) or 1.0
+    best = sorted(totals.items(), key=lambda item: (-item[1][0], item[0]))[:TOP]
+    return [
+        {"token": policy.tokenizer.decode([id_]), "token_id": id_, "count": count, "kl_mean": total / count,
+         "share": total / whole}
+        for id_, (total, count) in best
+    ]  # fmt: skip
+
+
 def token_divergence(policy: Policy, sequences: Sequence[TokenSequence], temperature: float) -> np.ndarray:
-    """Exact KL, k1 and k3 at every sampled token, float64 [N, 3], in the order of the sequences."""
+    """Exact KL, k1, k3 and reverse KL at every target, float64 [N, 4], in the order of the sequences."""
     import torch
 
     with torch.inference_mode():
@@ -71,7 +113,8 @@ def token_divergence(policy: Policy, sequences: Sequence[TokenSequence], tempera
                 logq_nV = torch.log_softmax(logits(reference, base_ND[rows]) / temperature, dim=-1).double()
                 kl_n = (logp_nV.exp() * (logp_nV - logq_nV)).sum(-1)
                 k1_n = (logp_nV - logq_nV).gather(1, targets_N1[rows]).squeeze(1)
-                parts.append(torch.stack([kl_n, k1_n, (-k1_n).exp() - 1 + k1_n], dim=1))
+                reverse_n = (logq_nV.exp() * (logq_nV - logp_nV)).sum(-1)
+                parts.append(torch.stack([kl_n, k1_n, (-k1_n).exp() - 1 + k1_n, reverse_n], dim=1))
     return torch.cat(parts).cpu().numpy()
 
 
@@ -91,6 +134,7 @@ def summarise(divergences: Sequence[Divergence]) -> dict[str, Any]:
         "kl_per_token": bootstrap_mean(mean("kl")).model_dump(),
         "k1_per_token": bootstrap_mean(mean("k1")).model_dump(),
         "k3_per_token": bootstrap_mean(mean("k3")).model_dump(),
+        "reverse_kl_per_token": bootstrap_mean(mean("reverse_kl")).model_dump(),
         "samples": len(divergences),
         "tokens": sum(one.tokens for one in divergences),
     }

@@ -2,16 +2,19 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from fst_cli.console import say
 from fst_cli.data import jsonl
 from fst_cli.data.files import stage
-from fst_cli.data.records import Sampling
+from fst_cli.data.records import Problem, Prompt, Sampling
 from fst_cli.engines.registry import Engines
-from fst_cli.measure.divergence import divergence, summarise
+from fst_cli.fast.population import seed_population
+from fst_cli.measure.divergence import measure, records, summarise, token_records, top_tokens
 from fst_cli.policy.model import Policy
 from fst_cli.stages.inputs import load_problems, load_prompts
+
+Under = Literal["lead", "each", "seed", "none"]
 
 
 def kl_stage(
@@ -26,15 +29,22 @@ def kl_stage(
     engines: Engines | None = None,
     micro_tokens: int = 8192,
     limit: int | None = None,
+    under: Under = "lead",
+    tokens_out: Path | None = None,
 ) -> dict[str, Any]:
-    """Measure KL(π_train ‖ π_base) per token on fresh samples under the lead prompt; the summary figures."""
+    """Measure KL(π_train ‖ π_base) per token on fresh samples; the summary figures, over all prompts and by prompt.
+
+    `under` says which prompts the samples are drawn under: the lead prompt, each of the population, the task's seed
+    prompt, or none. `tokens_out` gets a record a token.
+    """
     problems = load_problems(problems_path, limit)
-    prompt = load_prompts(prompts_path, problems)[0]
+    prompts = prompts_under(under, prompts_path, problems)
     policy = load()
     settings = {
         "model": policy.name,
         "policy": policy.hash,
-        "prompt": prompt.id,
+        "under": under,
+        "prompts": [prompt.id for prompt in prompts],
         "samples": samples,
         "sampling": sampling.model_dump(),
         "seed": seed,
@@ -42,9 +52,35 @@ def kl_stage(
     inputs = {"problems": problems_path, "prompts": prompts_path, "weights": policy.weights}
     with stage("kl", out, inputs, settings) as kept:
         engine = (engines or Engines()).of(policy)
-        found = divergence(policy, engine, problems, prompt, samples, sampling, seed, micro_tokens)
-        jsonl.write(out, found)
-        kept["figures"] = figures = summarise(found)
-    mean = figures["kl_per_token"]
-    say(f"KL per token {mean['mean']:.4f} [{mean['low']:.4f}, {mean['high']:.4f}] nats, n={mean['n']} -> {out}")
+        found = {
+            prompt.id: measure(policy, engine, problems, prompt, samples, sampling, seed, micro_tokens)
+            for prompt in prompts
+        }
+        every = [one for measured in found.values() for one in measured]
+        jsonl.write(out, records(every, policy))
+        if tokens_out is not None:
+            jsonl.write(tokens_out, token_records(every, policy))
+        figures = summarise(records(every, policy)) | {"top_tokens": top_tokens(every, policy)}
+        figures["by_prompt"] = {name: summarise(records(measured, policy)) for name, measured in found.items()}
+        kept["figures"] = figures
+    mean, reverse = figures["kl_per_token"], figures["reverse_kl_per_token"]
+    what = {"lead": "lead prompt", "each": f"{len(prompts)} prompts", "seed": "seed prompt", "none": "no prompt"}[under]
+    say(
+        f"KL per token {mean['mean']:.4f} [{mean['low']:.4f}, {mean['high']:.4f}] nats, n={mean['n']}, {what}; reverse "
+        f"{reverse['mean']:.4f}; most of it at {_top(figures['top_tokens'])} -> {out}"
+    )
     return figures
+
+
+def prompts_under(under: Under, path: Path | None, problems: list[Problem]) -> list[Prompt]:
+    """The prompts to sample under, each once."""
+    if under == "none":
+        return seed_population("")
+    if under == "seed":
+        return load_prompts(None, problems)
+    population = load_prompts(path, problems)
+    return list({prompt.id: prompt for prompt in population}.values()) if under == "each" else population[:1]
+
+
+def _top(tokens: list[dict[str, Any]]) -> str:
+    return ", ".join(f"{one['token']!r} {one['share']:.0%}" for one in tokens[:3])

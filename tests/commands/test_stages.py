@@ -51,6 +51,8 @@ def test_a_step_can_be_made_by_hand(fst_here, problems, tmp_path):
          "--max-tokens", "16", "-o", "grid.jsonl"],
         ["kl", "problems.jsonl", "--weights", "t/weights", "--prompts", "prompts.jsonl", "--max-tokens", "16", "-o",
          "kl.jsonl"],
+        ["kl", "problems.jsonl", "--weights", "t/weights", "--prompts", "prompts.jsonl", "--max-tokens", "16", "--under",
+         "each", "--tokens", "tokens.jsonl", "-o", "each.jsonl"],
     ):  # fmt: skip
         done = fst_here(*command)
         assert done.returncode == 0, (command, done.stderr)
@@ -58,6 +60,10 @@ def test_a_step_can_be_made_by_hand(fst_here, problems, tmp_path):
     assert read_json(tmp_path / "t/train.json")["update"] == 2
     assert len((tmp_path / "prompts.jsonl").read_text().splitlines()) == 2
     assert len(rows((tmp_path / "grid.jsonl").read_text())) == 4 * 4
+    figures = read_json(tmp_path / "each.stage.json")["figures"]
+    names = {row["id"] for row in rows((tmp_path / "prompts.jsonl").read_text())}
+    assert set(figures["by_prompt"]) == names and figures["samples"] == 4 * len(names)
+    assert len(rows((tmp_path / "tokens.jsonl").read_text())) == figures["tokens"]
     assert (tmp_path / "prompts-evolve/proposals.jsonl").exists()
     stage = read_json(tmp_path / "t/rollouts.stage.json")
     assert set(stage["inputs"]) == {"problems", "weights"} and stage["settings"]["address"] == [0, "rollout", 0, 1]
