@@ -38,6 +38,9 @@ def evaluate(
     grid: Annotated[
         bool, typer.Option("--grid", help="Evaluate {base, trained} x {seed, evolved}; needs --weights and --prompts.")
     ] = False,
+    under: Annotated[
+        str, typer.Option(help="The lead prompt, each of them, all as a mixture, the seed prompt, or none.")
+    ] = "lead",
     samples: Samples = 4,
     temperature: Temperature = 1.0,
     top_p: TopP = 1.0,
@@ -47,32 +50,42 @@ def evaluate(
     seed: Seed = 0,
     limit: Limit = None,
 ) -> None:
-    """Evaluate weights and the lead prompt (the first of --prompts): mean@k with a 95 % interval by problem.
+    """Evaluate weights and prompts: mean@k, unbiased pass@k and pass^k, with 95 % intervals by problem.
+
+    The lead prompt is the first of --prompts. Several cells have their paired difference to the first.
 
     Example: fst eval test.jsonl --model mini --weights step-00/weights --prompts prompts.jsonl --grid -o grid.jsonl
     """
+    from typing import get_args
+
     from fst_cli.data.errors import UsageError
     from fst_cli.data.records import Sampling
     from fst_cli.policy.model import load_policy
     from fst_cli.stages.evaluate import Cell, eval_stage
-    from fst_cli.stages.inputs import load_problems, load_prompts, saved_stdin
+    from fst_cli.stages.inputs import Under, load_problems, load_prompts, one_of, prompts_under, saved_stdin
 
+    if grid and under != "lead":
+        raise UsageError("--grid is under the seed and the lead prompt", hint="leave out --under")
     if grid and not (weights and prompts):
         raise UsageError("--grid needs trained weights and evolved prompts", hint="give --weights and --prompts")
     sampling = Sampling(temperature=temperature, top_p=top_p, top_k=top_k, min_p=min_p, max_tokens=max_tokens)
     with saved_stdin(problems) as path:
         known = load_problems(path, limit)
-        lead = load_prompts(prompts, known)[0]
+        how = one_of("--under", under, [*get_args(Under), "mixture"])
+        chosen = load_prompts(prompts, known) if how == "mixture" else prompts_under(how, prompts, known)
         policy = load_policy(model, weights, lazy=engines.lazy)
-        cells = [Cell("current", policy, lead)]
+        cells = [Cell("current", policy, chosen)]
+        if how == "each":
+            cells = [Cell(f"current+{prompt.id}", policy, [prompt]) for prompt in chosen]
         if grid:
+            lead = chosen[0]
             first = load_prompts(seed_prompts, known)[0]
             base = load_policy(model, lazy=engines.lazy)
             cells = [
-                Cell("base+seed", base, first),
-                Cell("base+evolved", base, lead),
-                Cell("trained+seed", policy, first),
-                Cell("trained+evolved", policy, lead),
+                Cell("base+seed", base, [first]),
+                Cell("base+evolved", base, [lead]),
+                Cell("trained+seed", policy, [first]),
+                Cell("trained+evolved", policy, [lead]),
             ]
         eval_stage(
             cells,

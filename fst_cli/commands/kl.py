@@ -52,8 +52,8 @@ def kl(
 
     from fst_cli.data.records import Sampling
     from fst_cli.policy.model import load_policy
-    from fst_cli.stages.inputs import one_of
-    from fst_cli.stages.kl import Under, kl_stage
+    from fst_cli.stages.inputs import Under, one_of
+    from fst_cli.stages.kl import kl_stage
 
     kl_stage(
         partial(load_policy, model, weights, lazy=engines.lazy),

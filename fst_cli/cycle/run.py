@@ -224,12 +224,12 @@ def _evaluate(run: Run, output: Path, prompts: Path, grid: bool) -> None:
     seed_prompt, lead = _lead(run.folder / "seed.jsonl"), _lead(prompts)
     fast, slow = config.fast.enabled, config.slow.enabled
     if grid:
-        cells = [Cell("base+seed", run.base(), seed_prompt)]
-        cells += [Cell("base+evolved", run.base(), lead)] if fast else []
-        cells += [Cell("trained+seed", run.policy(), seed_prompt)] if slow else []
-        cells += [Cell("trained+evolved", run.policy(), lead)] if fast and slow else []
+        cells = [Cell("base+seed", run.base(), [seed_prompt])]
+        cells += [Cell("base+evolved", run.base(), [lead])] if fast else []
+        cells += [Cell("trained+seed", run.policy(), [seed_prompt])] if slow else []
+        cells += [Cell("trained+evolved", run.policy(), [lead])] if fast and slow else []
     else:
-        cells = [Cell("current", run.policy(), lead)]
+        cells = [Cell("current", run.policy(), [lead])]
     eval_stage(
         cells,
         run.folder / "data" / "test.jsonl",

@@ -111,11 +111,11 @@ class Rollout(Record):
 
 
 class Evaluation(Record):
-    """All samples of one problem under one prompt and one set of weights."""
+    """All samples of one problem under one prompt, or a mixture, and one set of weights."""
 
     problem_id: str
-    prompt_id: str
-    weights: str = Field(description="label of the weights: base | trained | ...")
+    prompt_id: str = Field(description="of a mixture, all ids joined by +")
+    weights: str = Field(description="the cell: label of the weights and, where there are several, of the prompt")
     policy: str = Field(description="hash of the weights")
     rewards: list[float]
     successes: list[bool]

@@ -11,8 +11,8 @@ import numpy as np
 
 from fst_cli.data.records import Evaluation, Problem, Prompt, Sampling
 from fst_cli.engines.base import Engine
-from fst_cli.engines.collect import Slot, collect
-from fst_cli.measure.intervals import bootstrap_mean, wilson
+from fst_cli.engines.collect import collect, group_slots
+from fst_cli.measure.intervals import Estimate, bootstrap_mean, wilson
 from fst_cli.measure.passes import pass_at_k, pass_hat_k, powers_up_to
 from fst_cli.policy.model import Policy
 
@@ -21,17 +21,18 @@ def evaluate(
     policy: Policy,
     engine: Engine,
     problems: Sequence[Problem],
-    prompt: Prompt,
+    prompts: Sequence[Prompt],
     samples: int,
     sampling: Sampling,
     seed: int,
     weights: str,
 ) -> list[Evaluation]:
-    """Sample every problem `samples` times under one prompt; one record a problem, in the problems' order.
+    """Sample every problem `samples` times; one record a problem, in the problems' order.
 
-    The draws depend on seed, problem, prompt and sample, not on the weights: two policies meet the same luck.
+    Several prompts are a mixture and get equally many samples each: their number divides `samples`. The draws depend on
+    seed, problem, prompt and sample, not on the weights: two policies meet the same luck.
     """
-    slots = [Slot(problem, prompt, sample) for problem in problems for sample in range(samples)]
+    slots = group_slots(problems, prompts, samples)
     rollouts = collect(policy, engine, slots, sampling, (seed, "eval"), f"evaluating {weights}").rollouts
     found = []
     for start, problem in zip(range(0, len(rollouts), samples), problems, strict=True):
@@ -39,7 +40,7 @@ def evaluate(
         found.append(
             Evaluation(
                 problem_id=problem.id,
-                prompt_id=prompt.id,
+                prompt_id="+".join(prompt.id for prompt in prompts),
                 weights=weights,
                 policy=policy.hash,
                 rewards=[row.score.reward for row in rows],
@@ -49,6 +50,15 @@ def evaluate(
             )
         )
     return found
+
+
+def paired_difference(ours: Sequence[Evaluation], theirs: Sequence[Evaluation]) -> Estimate:
+    """Mean over problems of the difference in success, ours less theirs, with a 95 % bootstrap over problems.
+
+    Paired by problem: what a problem's difficulty adds to both is in neither (PITFALLS 15).
+    """
+    other = {evaluation.problem_id: float(np.mean(evaluation.successes)) for evaluation in theirs}
+    return bootstrap_mean([float(np.mean(e.successes)) - other[e.problem_id] for e in ours])
 
 
 def summarise(evaluations: Sequence[Evaluation]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from pydantic import ValidationError
 
@@ -16,6 +16,7 @@ from fst_cli.fast.population import prompt_id, seed_population
 from fst_cli.tasks.registry import get_task
 
 R = TypeVar("R", bound=Record)
+Under = Literal["lead", "each", "seed", "none"]
 
 
 def load_problems(path: Path | str, limit: int | None = None) -> list[Problem]:
@@ -51,6 +52,16 @@ def load_prompts(path: Path | None, problems: list[Problem]) -> list[Prompt]:
                 hint=f'write "id": "{right}"',
             )
     return prompts
+
+
+def prompts_under(under: Under, path: Path | None, problems: list[Problem]) -> list[Prompt]:
+    """The prompts to sample under, each once."""
+    if under == "none":
+        return seed_population("")
+    if under == "seed":
+        return load_prompts(None, problems)
+    population = load_prompts(path, problems)
+    return list({prompt.id: prompt for prompt in population}.values()) if under == "each" else population[:1]
 
 
 def count_problems(path: Path | str) -> int:

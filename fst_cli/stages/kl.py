@@ -2,19 +2,16 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from fst_cli.console import say
 from fst_cli.data import jsonl
 from fst_cli.data.files import stage
-from fst_cli.data.records import Problem, Prompt, Sampling
+from fst_cli.data.records import Sampling
 from fst_cli.engines.registry import Engines
-from fst_cli.fast.population import seed_population
 from fst_cli.measure.divergence import measure, records, summarise, token_records, top_tokens
 from fst_cli.policy.model import Policy
-from fst_cli.stages.inputs import load_problems, load_prompts
-
-Under = Literal["lead", "each", "seed", "none"]
+from fst_cli.stages.inputs import Under, load_problems, prompts_under
 
 
 def kl_stage(
@@ -70,16 +67,6 @@ def kl_stage(
         f"{reverse['mean']:.4f}; most of it at {_top(figures['top_tokens'])} -> {out}"
     )
     return figures
-
-
-def prompts_under(under: Under, path: Path | None, problems: list[Problem]) -> list[Prompt]:
-    """The prompts to sample under, each once."""
-    if under == "none":
-        return seed_population("")
-    if under == "seed":
-        return load_prompts(None, problems)
-    population = load_prompts(path, problems)
-    return list({prompt.id: prompt for prompt in population}.values()) if under == "each" else population[:1]
 
 
 def _top(tokens: list[dict[str, Any]]) -> str:

@@ -51,8 +51,10 @@ def test_a_step_can_be_made_by_hand(fst_here, problems, tmp_path):
          "--max-tokens", "16", "-o", "grid.jsonl"],
         ["kl", "problems.jsonl", "--weights", "t/weights", "--prompts", "prompts.jsonl", "--max-tokens", "16", "-o",
          "kl.jsonl"],
+        *(["eval", "problems.jsonl", "--prompts", "prompts.jsonl", "--samples", "2", "--max-tokens", "8", "--under", under,
+           "-o", f"{under}.jsonl"] for under in ("each", "mixture", "none")),
         ["kl", "problems.jsonl", "--weights", "t/weights", "--prompts", "prompts.jsonl", "--max-tokens", "16", "--under",
-         "each", "--tokens", "tokens.jsonl", "-o", "each.jsonl"],
+         "each", "--tokens", "tokens.jsonl", "-o", "kl-each.jsonl"],
     ):  # fmt: skip
         done = fst_here(*command)
         assert done.returncode == 0, (command, done.stderr)
@@ -60,7 +62,11 @@ def test_a_step_can_be_made_by_hand(fst_here, problems, tmp_path):
     assert read_json(tmp_path / "t/train.json")["update"] == 2
     assert len((tmp_path / "prompts.jsonl").read_text().splitlines()) == 2
     assert len(rows((tmp_path / "grid.jsonl").read_text())) == 4 * 4
-    figures = read_json(tmp_path / "each.stage.json")["figures"]
+    cells = {
+        under: read_json(tmp_path / f"{under}.stage.json")["settings"]["cells"] for under in ("each", "mixture", "none")
+    }
+    assert len(cells["each"]) == 2 and "+" in cells["mixture"]["current"]["prompt"] and len(cells["none"]) == 1
+    figures = read_json(tmp_path / "kl-each.stage.json")["figures"]
     names = {row["id"] for row in rows((tmp_path / "prompts.jsonl").read_text())}
     assert set(figures["by_prompt"]) == names and figures["samples"] == 4 * len(names)
     assert len(rows((tmp_path / "tokens.jsonl").read_text())) == figures["tokens"]

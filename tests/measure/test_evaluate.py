@@ -3,7 +3,7 @@ import pytest
 from fst_cli.data.records import Sampling
 from fst_cli.engines.transformers_engine import TransformersEngine
 from fst_cli.fast.population import make_prompt
-from fst_cli.measure.evaluate import evaluate, summarise
+from fst_cli.measure.evaluate import evaluate, paired_difference, summarise
 from fst_cli.tasks import math
 
 SAMPLING = Sampling(temperature=0.6, top_p=0.95, max_tokens=20)
@@ -15,7 +15,7 @@ def problems():
 
 
 def run(mini, problems, prompt, samples=3):
-    return evaluate(mini, TransformersEngine(mini), problems, prompt, samples, SAMPLING, 0, "base")
+    return evaluate(mini, TransformersEngine(mini), problems, [prompt], samples, SAMPLING, 0, "base")
 
 
 def test_one_record_a_problem_with_every_sample(mini, problems):
@@ -42,6 +42,30 @@ def test_the_summary_is_the_mean_over_problems_of_the_mean_over_samples(mini, pr
     assert summary["pass@2"]["mean"] == pytest.approx(3 / 6 * 2 / 3)
     assert summary["pass@3"]["mean"] == pytest.approx(3 / 6)
     assert summary["pass^2"]["mean"] == summary["pass^3"]["mean"] == 0
+
+
+def test_a_mixture_shares_its_samples_among_the_prompts_and_repeats_their_draws(mini, problems):
+    prompts = [make_prompt(math.SEED_PROMPT), make_prompt("")]
+    mixed = evaluate(mini, TransformersEngine(mini), problems, prompts, 4, SAMPLING, 0, "base")
+    alone = [run(mini, problems, prompt, 2) for prompt in prompts]
+    for both, one, other in zip(mixed, *alone, strict=True):
+        assert both.rewards == one.rewards + other.rewards
+        assert both.prompt_id == f"{prompts[0].id}+{prompts[1].id}"
+
+
+def test_a_paired_difference_is_narrower_than_two_intervals(mini, problems):
+    """Problems of very different difficulty, each a little better on one side."""
+    found = run(mini, problems, make_prompt(""))
+    theirs = [
+        e.model_copy(update={"successes": [True] * (i % 3) + [False] * (4 - i % 3)}) for i, e in enumerate(found * 5)
+    ]
+    theirs = [e.model_copy(update={"problem_id": str(i)}) for i, e in enumerate(theirs)]
+    ours = [e.model_copy(update={"successes": [True, *e.successes[:-1]]}) for e in theirs]
+    paired = paired_difference(ours, theirs)
+    assert (paired.mean, paired.low, paired.high) == (0.25, 0.25, 0.25)
+    single = summarise(theirs)["success_mean@3"]
+    assert single["high"] - single["low"] > 0.1
+    assert paired_difference(theirs, ours).mean == -0.25
 
 
 def test_a_shaped_reward_is_no_success(mini, problems):
