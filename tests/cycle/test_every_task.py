@@ -5,6 +5,7 @@ import pytest
 from fst_cli.data import jsonl
 from fst_cli.data.records import Rollout
 from fst_cli.tasks.registry import tasks
+from tests.grading import levels
 
 # The mini reads a thousand tokens, and has no words for most of this.
 SMALL = [
@@ -16,6 +17,8 @@ SMALL = [
 
 @pytest.mark.parametrize("name", [*tasks(), "gym:chain_sum"])
 def test_a_short_cycle_runs_to_its_end(fst_here, tmp_path, task_options_of, name):
+    if name in ("humaneval", "mbpp", "apps", "livecodebench") or name.startswith("gym:"):
+        levels.need_isolation()
     if name.startswith("gym:"):
         pytest.importorskip("reasoning_gym", reason="needs reasoning-gym: pip install 'fst-cli[gym]'")
     options = [f"task_options.{key}={value}" for key, value in task_options_of[name].items()]

@@ -31,6 +31,12 @@ def best():
     return next(level for level in LEVELS if refusal(level) is None)
 
 
+def need_isolation():
+    """Skip where programs can't be isolated: what they do here must not reach the machine."""
+    if best() == "none":
+        pytest.skip("no sandbox on this machine; to run it: install bubblewrap or allow user namespaces")
+
+
 def marked(text):
     """Ids of living processes of this machine whose command line or own name holds `text`."""
     found = []

@@ -5,6 +5,7 @@ import pytest
 from fst_cli.data.errors import DataError
 from fst_cli.tasks import codeio
 from fst_cli.tasks.codeio import CodeIOOptions
+from tests.grading import levels
 
 
 def draw(split="train", count=1, seed=0, **options):
@@ -39,6 +40,7 @@ def test_the_right_value_is_only_said_with_reveal():
 
 
 def test_a_row_in_cruxevals_form_asks_for_the_value_of_its_call(tmp_path):
+    levels.need_isolation()
     path = tmp_path / "crux.jsonl"
     rows = [
         {"code": f"def f(x, y):\n    return (x, y, {i})", "input": "1, 'a'", "output": f"(1, 'a', {i})"}
@@ -59,6 +61,7 @@ def test_a_row_in_cruxevals_form_asks_for_the_value_of_its_call(tmp_path):
 
 
 def test_rows_whose_input_or_value_is_no_json_are_left_out_where_inputs_are_predicted(tmp_path):
+    levels.need_isolation()
     path = tmp_path / "crux.jsonl"
     rows = [
         {
@@ -81,6 +84,7 @@ def test_rows_whose_input_or_value_is_no_json_are_left_out_where_inputs_are_pred
 @pytest.fixture
 def functions(monkeypatch):
     """Functions of the kind that reasoning-gym ships."""
+    levels.need_isolation()
     codes = {
         "doubles": "def main_solution(n):\n    return {'twice': n * 2}",
         "fails": "def main_solution(n):\n    raise ValueError(n)",
@@ -138,6 +142,7 @@ def test_an_input_that_hangs_the_function_is_wrong_not_ungraded(functions):
 
 
 def test_reasoning_gyms_own_functions_are_split_by_function():
+    levels.need_isolation()
     pytest.importorskip("reasoning_gym", reason="needs reasoning-gym: pip install 'fst-cli[gym]'")
     train, test = draw("train", 6), draw("test", 4, seed=1)
     places = [{problem.id.split("-")[1] for problem in problems} for problems in (train, test)]

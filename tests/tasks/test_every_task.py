@@ -6,6 +6,7 @@ import pytest
 
 from fst_cli.data.records import Problem
 from fst_cli.tasks.registry import get_task, task_options, tasks
+from tests.grading import levels
 
 TASKS = [*tasks(), "gym:chain_sum"]
 BOX, TAGS, FENCE = "\\boxed{{{}}}", "<answer>{}</answer>", "```\n{}\n```"
@@ -36,6 +37,8 @@ def gold(name, problem):
 
 
 def skip_without(name):
+    if name in CODE or name.startswith("gym:"):
+        levels.need_isolation()
     if name.startswith("gym:"):
         pytest.importorskip("reasoning_gym", reason="needs reasoning-gym: pip install 'fst-cli[gym]'")
 

@@ -5,6 +5,12 @@ pytest.importorskip("reasoning_gym", reason="needs reasoning-gym: pip install 'f
 from fst_cli.data.errors import UsageError
 from fst_cli.tasks.gym import gym_names, score
 from fst_cli.tasks.registry import get_task, task_options
+from tests.grading import levels
+
+
+@pytest.fixture(autouse=True)
+def isolated():
+    levels.need_isolation()
 
 
 def draw(name, count=1, split="train", seed=0, **options):

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from fst_cli.tasks.registry import get_task, task_options
+from tests.grading import levels
 
 TOWERS = ["9^{9^{9}}", "10^{10^{10^{10}}}", "9**9**9**9", "((9!)!)!", "2^{2^{2^{2^{99}}}}", "\\binom{10^{20}}{10^{10}}"]
 LATEX = [
@@ -70,6 +71,7 @@ def _cases(task_options_of, count):
 
 @pytest.mark.parametrize("count", [60, pytest.param(1000, marks=pytest.mark.slow)])
 def test_no_hostile_answer_is_rewarded_or_holds_the_graders_up(task_options_of, count, tmp_path):
+    levels.need_isolation()
     cases = _cases(task_options_of, count)
     started = time.monotonic()
     with ThreadPoolExecutor(2) as pool:

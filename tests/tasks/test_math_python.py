@@ -4,6 +4,12 @@ from fst_cli.tasks import math_python
 from fst_cli.tasks.math import MathOptions, problems
 from fst_cli.tasks.math_python import respond
 from fst_cli.tasks.registry import get_task
+from tests.grading import levels
+
+
+@pytest.fixture(autouse=True)
+def isolated():
+    levels.need_isolation()
 
 
 @pytest.fixture(scope="module")
