@@ -3,15 +3,12 @@
 import ast
 import json
 import math
-import re
 from typing import Any
 
-from fst_cli.grading.answers import after_thinking, last_boxed
+from fst_cli.grading.answers import after_thinking, fenced, last_boxed, tagged
 
 LONGEST = 20_000  # characters of a value that is read
 TOLERANCE = 1e-6  # relative, of numbers with a fraction
-_BLOCK = re.compile(r"```[^\n`]*\n(.*?)```", re.DOTALL)
-_TAGS = re.compile(r"<answer>(.*?)</answer>", re.DOTALL | re.IGNORECASE)
 _BROKEN = (ValueError, SyntaxError, TypeError, MemoryError, RecursionError)
 
 
@@ -24,8 +21,7 @@ def final_value(text: str) -> Any:
 
     Raises NoValueError where there is none.
     """
-    text = after_thinking(text)
-    blocks, box, tags = _BLOCK.findall(text), last_boxed(text), _TAGS.findall(text)
+    blocks, box, tags = fenced(text), last_boxed(text), tagged(text)
     if blocks or box is not None or tags:
         where, found = (
             ("fenced block", blocks[-1]) if blocks else ("box", box) if box is not None else ("answer tags", tags[-1])
@@ -34,7 +30,7 @@ def final_value(text: str) -> Any:
             return parse_value(found or "")
         except NoValueError as error:
             raise NoValueError(f"The last {where} {error}") from None
-    last = text.strip().rpartition("\n")[2]
+    last = after_thinking(text).strip().rpartition("\n")[2]
     try:
         return parse_value(last)
     except NoValueError:

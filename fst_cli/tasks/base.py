@@ -18,6 +18,12 @@ class Source:
     needs: str = "nothing"
 
 
+def boxed_solution(problem: Problem) -> str | None:
+    """The problem's own working and the answer in a box; None where the data holds no working."""
+    working = problem.meta.get("solution")
+    return f"{working}\nThe answer is \\boxed{{{problem.answer}}}" if working else None
+
+
 class NoOptions(Record):
     """A task without options."""
 

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from fst_cli.data.records import Problem, Score
 from fst_cli.data.seeds import generator
-from fst_cli.grading.answers import after_thinking
+from fst_cli.grading.answers import after_thinking, tagged
 from fst_cli.tasks.base import Source, Task
 from fst_cli.tasks.dataset import DataOptions, Draft, dataset_problems
 from fst_cli.tasks.rows import Row
@@ -38,7 +38,6 @@ REMEDIES: dict[str, list[str]] = {
         "Read the question twice.",
     ],
 }
-_TAGS = re.compile(r"<answer>(.*?)</answer>", re.DOTALL | re.IGNORECASE)
 _LETTER = re.compile(r"\(?([A-Z])\)?[.:]?", re.ASCII)
 _QUESTION = "{question}\n\n{options}\n\nGive the letter of the correct option inside <answer></answer> tags."
 
@@ -48,12 +47,6 @@ class ChoiceOptions(DataOptions):
 
     shuffle_seed: int = Field(default=0, description="of the order of each question's options")
     domain: str = Field(default="", description="take rows of this `domain` only")
-
-
-def last_answer(text: str) -> str | None:
-    """What stands in the last answer tags outside the thoughts; None where there are none."""
-    found = _TAGS.findall(after_thinking(text))
-    return found[-1].strip() if found else None
 
 
 def read_row(row: Row, options: ChoiceOptions) -> Draft | None:
@@ -103,12 +96,12 @@ def _choices(row: Row) -> tuple[list[str], int]:
 
 def score(problem: Problem, text: str) -> Score:
     """1.0 where the last answer tags hold the right letter alone; the right letter is not said."""
-    answer = last_answer(text)
-    options = problem.meta.get("options", [])
-    if answer is None:
+    answers, options = tagged(text), problem.meta.get("options", [])
+    if not answers:
         said = re.search(r"\b[A-J]\b", after_thinking(text)[-200:])
         feedback = "There are no <answer></answer> tags in the reply" + (", only a letter." if said else ".")
         return Score(reward=0.0, success=False, failure="no_answer", feedback=feedback)
+    answer = answers[-1]
     match = _LETTER.fullmatch(answer)
     if not match or ord(match[1]) - ord("A") >= len(options):
         feedback = f"The answer tags hold {answer[:80]!r}, not one letter of an option."

@@ -29,7 +29,7 @@ from fst_cli.grading.program import Program
 from fst_cli.grading.sandbox import Limits
 from fst_cli.grading.values import NoValueError, as_json, difference, final_value, parse_value
 from fst_cli.tasks import expressions
-from fst_cli.tasks.base import Source, Task
+from fst_cli.tasks.base import Source, Task, boxed_solution
 from fst_cli.tasks.dataset import DataOptions, Draft, dataset_problems
 from fst_cli.tasks.rows import Row
 from fst_cli.tasks.splits import Split, split_of, take_unique
@@ -273,12 +273,6 @@ def _score_input(problem: Problem, value: Any) -> Score:
     return Score(reward=0.0, success=False, failure="wrong_input", feedback=feedback)
 
 
-def worked_solution(problem: Problem) -> str | None:
-    """The working of an expression and its value in a box; None for a function, which has none."""
-    working = problem.meta.get("solution")
-    return f"{working}\nThe answer is \\boxed{{{problem.answer}}}" if working else None
-
-
 TASK = Task(
     name="codeio",
     summary="predict the output (or input) of a Python function",
@@ -286,7 +280,7 @@ TASK = Task(
     options=CodeIOOptions,
     problems=problems,
     score=score,
-    worked_solution=worked_solution,
+    worked_solution=boxed_solution,
     remedies=REMEDIES,
     source=Source(
         "reasoning-gym, or procedural",

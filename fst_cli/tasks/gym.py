@@ -17,9 +17,9 @@ from pydantic import Field
 from fst_cli.data.errors import RunError, UsageError, nearest
 from fst_cli.data.records import Message, Problem, Record, Score
 from fst_cli.data.seeds import derive
+from fst_cli.grading.answers import tagged
 from fst_cli.grading.gym_score import FULL, gym_score
 from fst_cli.tasks.base import Source, Task
-from fst_cli.tasks.choice import last_answer
 from fst_cli.tasks.splits import Split, split_of, take_unique
 
 PREFIX = "gym:"
@@ -148,9 +148,10 @@ def _chunk(name: str, options: GymOptions, split: Split, seed: int) -> Iterator[
 
 def score(problem: Problem, text: str) -> Score:
     """1.0 where the data set gives what stands in the last answer tags its full score."""
-    answer = last_answer(text)
+    answers = tagged(text)
+    answer = answers[-1] if answers else ""
     if not answer:
-        feedback = "The answer tags are empty." if answer == "" else "There are no <answer></answer> tags in the reply."
+        feedback = "The answer tags are empty." if answers else "There are no <answer></answer> tags in the reply."
         return Score(reward=0.0, success=False, failure="no_answer", feedback=feedback)
     if answer == problem.answer:
         return Score(reward=1.0, success=True, feedback="Correct.")

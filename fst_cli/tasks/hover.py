@@ -9,7 +9,6 @@ and a query of the missing titles finds them.
 """
 
 import functools
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +17,7 @@ from pydantic import Field
 
 from fst_cli.data.errors import UsageError
 from fst_cli.data.records import Message, Problem, Score
-from fst_cli.grading.answers import after_thinking
+from fst_cli.grading.answers import fenced
 from fst_cli.tasks.base import Source, Task
 from fst_cli.tasks.dataset import DataOptions, Draft, dataset_problems
 from fst_cli.tasks.rows import HUB, Row
@@ -47,7 +46,6 @@ REMEDIES: dict[str, list[str]] = {
     ],
 }
 LONGEST_QUERY = 500  # characters
-_BLOCK = re.compile(r"```[^\n`]*\n(.*?)```", re.DOTALL)
 
 
 class HoverOptions(DataOptions):
@@ -120,8 +118,8 @@ def summary(pages: list[Page], chars: int) -> str:
 
 def query_of(text: str) -> str | None:
     """What stands in the last closed fenced block outside the thoughts; None where there is none."""
-    found = _BLOCK.findall(after_thinking(text))
-    return found[-1].strip() if found else None
+    found = fenced(text)
+    return found[-1] if found else None
 
 
 def score(problem: Problem, text: str) -> Score:
@@ -170,8 +168,7 @@ def respond(problem: Problem, turns: Sequence[str]) -> str | None:
 
 def score_two_hops(problem: Problem, text: str) -> Score:
     """1.0 where the last two queries together find all missing pages."""
-    queries = [query.strip() for query in _BLOCK.findall(after_thinking(text))][-2:]
-    usable = [query for query in queries if _is_query(query)]
+    usable = [query for query in fenced(text)[-2:] if _is_query(query)]
     if len(usable) < 2:  # at most one search: as in one hop
         return score(problem, f"```\n{usable[0]}\n```" if usable else text)
     index, k = open_index(problem.meta["corpus"]), problem.meta["k"]

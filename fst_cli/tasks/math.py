@@ -16,7 +16,7 @@ from fst_cli.grading.answers import after_thinking, last_boxed
 from fst_cli.grading.arithmetic_check import first_wrong_step
 from fst_cli.grading.math_equal import equal, numbers_of, plain_number
 from fst_cli.tasks import arithmetic
-from fst_cli.tasks.base import Source, Task
+from fst_cli.tasks.base import Source, Task, boxed_solution
 from fst_cli.tasks.dataset import DataOptions, Draft, dataset_problems
 from fst_cli.tasks.rows import Row
 from fst_cli.tasks.splits import Split, split_of, take_unique
@@ -153,12 +153,6 @@ def _how_far(value: Fraction | None, right: Fraction | None) -> str:
     return ": it is too large" if value > right else ": it is too small"
 
 
-def worked_solution(problem: Problem) -> str | None:
-    """The problem's own working and the answer in a box; None where the data holds no working."""
-    working = problem.meta.get("solution")
-    return f"{working}\nThe answer is \\boxed{{{problem.answer}}}" if working else None
-
-
 TASK = Task(
     name="math",
     summary="sums and word problems, or any --data with questions and values",
@@ -166,7 +160,7 @@ TASK = Task(
     options=MathOptions,
     problems=problems,
     score=score,
-    worked_solution=worked_solution,
+    worked_solution=boxed_solution,
     remedies=REMEDIES,
     source=Source("procedural", "unlimited", "ours (Apache-2.0)"),
 )

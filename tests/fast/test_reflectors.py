@@ -13,6 +13,7 @@ from fst_cli.fast.reflectors.language_model import parse_reply, reflection_reque
 from fst_cli.fast.settings import ReflectorSettings
 from fst_cli.stages.evolve import make_reflector
 from fst_cli.tasks import math
+from fst_cli.tasks.base import boxed_solution
 
 PARENT = make_prompt("You add. Be quick.")
 
@@ -64,7 +65,7 @@ def test_the_heuristic_never_sees_the_gold_answer():
 
 
 def test_the_heuristic_says_when_nothing_is_left():
-    right = [Trace(t.problem, rollout(t.problem, math.worked_solution(t.problem))) for t in traces("x")]
+    right = [Trace(t.problem, rollout(t.problem, boxed_solution(t.problem))) for t in traces("x")]
     with pytest.raises(ReflectionError):
         HeuristicReflector().reflect(make_prompt("One."), right, [], 0)
 

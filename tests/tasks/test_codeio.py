@@ -4,6 +4,7 @@ import pytest
 
 from fst_cli.data.errors import DataError
 from fst_cli.tasks import codeio
+from fst_cli.tasks.base import boxed_solution
 from fst_cli.tasks.codeio import CodeIOOptions
 from tests.grading import levels
 
@@ -16,7 +17,7 @@ def test_expressions_are_worked_out_and_their_value_is_json():
     for problem in draw(count=60, source="expressions"):
         expression = problem.messages[0].content.splitlines()[1]
         assert json.loads(problem.answer) == eval(expression)
-        assert codeio.score(problem, codeio.worked_solution(problem)).success
+        assert codeio.score(problem, boxed_solution(problem)).success
 
 
 def test_an_answer_may_be_written_as_python_or_json():

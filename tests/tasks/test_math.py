@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from fst_cli.data.errors import DataError
 from fst_cli.tasks import arithmetic, math
 from fst_cli.tasks.arithmetic import Step
+from fst_cli.tasks.base import boxed_solution
 from fst_cli.tasks.math import MathOptions
 
 
@@ -48,7 +49,7 @@ def test_train_and_test_never_share_a_question(seeds):
 
 def test_the_worked_solution_is_right_and_needs_no_worker():
     for problem in draw(count=50, difficulty=3):
-        assert math.score(problem, math.worked_solution(problem)).success
+        assert math.score(problem, boxed_solution(problem)).success
 
 
 @pytest.mark.parametrize(
@@ -88,7 +89,7 @@ def test_own_data_in_gsm8k_form_is_split_by_its_text(tmp_path):
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     train, test = draw("train", 20, data=path), draw("test", 5, seed=9, data=path)
     assert not {p.id for p in train} & {p.id for p in test}
-    assert all(math.score(p, math.worked_solution(p)).success for p in train)
+    assert all(math.score(p, boxed_solution(p)).success for p in train)
 
 
 @pytest.mark.parametrize(
