@@ -40,7 +40,8 @@ def cycle(
     Example: fst cycle --task math --out runs/first
     """
     from fst_cli.cycle.start import start
-    from fst_cli.stages.generate import data_place, parse_settings
+    from fst_cli.stages.generate import parse_settings
+    from fst_cli.tasks.rows import absolute
 
     given: dict[str, Any] = {
         "task": task,
@@ -48,7 +49,7 @@ def cycle(
         "recipe": recipe,
         "cycles": cycles,
         "steps_per_cycle": steps_per_cycle,
-        "task_options.data": data_place(data) if data else None,
+        "task_options.data": absolute(data) if data else None,
         "fast.reflector": reflector,
         "fast.reflector_base_url": reflector_base_url,
         "engine.name": engine,

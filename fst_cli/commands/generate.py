@@ -21,11 +21,12 @@ def generate(
 
     Example: fst generate --task math --split train --count 64 --seed 0 -o problems.jsonl
     """
-    from fst_cli.stages.generate import data_place, generate_stage, parse_settings
+    from fst_cli.stages.generate import generate_stage, parse_settings
+    from fst_cli.tasks.rows import absolute
 
     given = parse_settings(set_ or [])
     if difficulty is not None:
         given["difficulty"] = difficulty
     if data is not None:
-        given["data"] = data_place(data)
+        given["data"] = absolute(data)
     generate_stage(out, task=task, task_options=given, split=split, count=count, seed=seed)

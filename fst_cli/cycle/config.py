@@ -9,12 +9,13 @@ from typing import Any
 
 from pydantic import Field, ValidationError, model_validator
 
-from fst_cli.data.errors import DataError, UsageError, bad_settings
+from fst_cli.data.errors import DataError, bad_settings
 from fst_cli.data.files import atomic_file
 from fst_cli.data.records import Record, Sampling
 from fst_cli.engines.settings import EngineSettings
 from fst_cli.fast.settings import EvolveSettings, ReflectorSettings
 from fst_cli.slow.settings import TrainSettings
+from fst_cli.stages.generate import set_dotted
 
 
 class FastConfig(EvolveSettings, ReflectorSettings):
@@ -106,13 +107,7 @@ def make_config(values: dict[str, Any], overrides: dict[str, Any] | None = None)
     """
     merged = _copy(values)
     for dotted, value in (overrides or {}).items():
-        *parents, last = dotted.split(".")
-        place = merged
-        for parent in parents:
-            place = place.setdefault(parent, {})
-            if not isinstance(place, dict):
-                raise UsageError(f"configuration: {dotted}: {parent} is not a section")
-        place[last] = value
+        set_dotted(merged, dotted, value)
     try:
         return RunConfig.model_validate(merged)
     except ValidationError as error:

@@ -11,7 +11,6 @@ from fst_cli.data.errors import UsageError
 from fst_cli.data.files import stage
 from fst_cli.stages.inputs import one_of
 from fst_cli.tasks.registry import get_task, task_options
-from fst_cli.tasks.rows import HUB
 from fst_cli.tasks.splits import Split
 
 
@@ -37,17 +36,21 @@ def check_options(task: str, given: dict[str, Any]) -> Any:
     """The checked options of a task; a dotted name is a key of an option (`columns.question`)."""
     nested: dict[str, Any] = {}
     for name, value in given.items():
-        option, dot, key = name.partition(".")
-        if dot:
-            nested[option] = {**nested.get(option, {}), key: value}
-        else:
-            nested[name] = value
+        set_dotted(nested, name, value)
     return task_options(get_task(task), nested)
 
 
-def data_place(given: str) -> str:
-    """`--data` as an absolute path, so that a saved configuration means the same anywhere; the hub as it is."""
-    return given if given.startswith(HUB) else str(Path(given).resolve())
+def set_dotted(target: dict[str, Any], dotted: str, value: Any) -> None:
+    """Set `a.b.c` within nested dicts.
+
+    Raises UsageError where a part before the last is there and no section.
+    """
+    *parents, last = dotted.split(".")
+    for parent in parents:
+        target = target.setdefault(parent, {})
+        if not isinstance(target, dict):
+            raise UsageError(f"configuration: {dotted}: {parent} is not a section")
+    target[last] = value
 
 
 def parse_settings(pairs: list[str]) -> dict[str, Any]:

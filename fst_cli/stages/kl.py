@@ -54,11 +54,13 @@ def kl_stage(
             for prompt in prompts
         }
         every = [one for measured in found.values() for one in measured]
-        jsonl.write(out, records(every, policy))
+        by_prompt = {name: records(measured, policy) for name, measured in found.items()}
+        whole = [record for part in by_prompt.values() for record in part]
+        jsonl.write(out, whole)
         if tokens_out is not None:
             jsonl.write(tokens_out, token_records(every, policy))
-        figures = summarise(records(every, policy)) | {"top_tokens": top_tokens(every, policy)}
-        figures["by_prompt"] = {name: summarise(records(measured, policy)) for name, measured in found.items()}
+        figures = summarise(whole) | {"top_tokens": top_tokens(every, policy)}
+        figures["by_prompt"] = {name: summarise(part) for name, part in by_prompt.items()}
         kept["figures"] = figures
     mean, reverse = figures["kl_per_token"], figures["reverse_kl_per_token"]
     what = {"lead": "lead prompt", "each": f"{len(prompts)} prompts", "seed": "seed prompt", "none": "no prompt"}[under]

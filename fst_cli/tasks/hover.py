@@ -11,7 +11,6 @@ and a query of the missing titles finds them.
 import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 from pydantic import Field
 
@@ -20,7 +19,7 @@ from fst_cli.data.records import Message, Problem, Score
 from fst_cli.grading.answers import fenced
 from fst_cli.tasks.base import Source, Task
 from fst_cli.tasks.dataset import DataOptions, Draft, dataset_problems
-from fst_cli.tasks.rows import HUB, Row
+from fst_cli.tasks.rows import Row, absolute
 from fst_cli.tasks.search import Page, open_index
 from fst_cli.tasks.splits import Split
 
@@ -116,26 +115,30 @@ def summary(pages: list[Page], chars: int) -> str:
     return "\n".join(lines) or "- none"
 
 
-def query_of(text: str) -> str | None:
-    """What stands in the last closed fenced block outside the thoughts; None where there is none."""
-    found = fenced(text)
-    return found[-1] if found else None
-
-
 def score(problem: Problem, text: str) -> Score:
-    """1.0 where the query finds all missing pages; the feedback lists what was found and what missed."""
-    query = query_of(text)
-    if query is None:
+    """1.0 where the query in the last fenced block finds all missing pages."""
+    return _score(problem, fenced(text)[-1:])
+
+
+def _score(problem: Problem, queries: Sequence[str]) -> Score:
+    """1.0 where the queries together find all missing pages; the feedback lists what was found and what missed."""
+    if not queries:
         return Score(reward=0.0, success=False, failure="no_query", feedback="There is no fenced code block to read.")
-    if not _is_query(query):
+    usable = [query for query in queries if _is_query(query)]
+    if not usable:
+        query = queries[-1]
         what = "is empty" if not query else "holds several lines" if "\n" in query else f"has {len(query)} characters"
         feedback = f"The code block {what}; one query on one line is wanted."
         return Score(reward=0.0, success=False, failure="wrong_format", feedback=feedback)
-    pages = open_index(problem.meta["corpus"]).search(query, problem.meta["k"])
-    return verdict(problem, [page.title for page in pages])
+    index, k = open_index(problem.meta["corpus"]), problem.meta["k"]
+    return _verdict(problem, [page.title for query in usable for page in index.search(query, k)])
 
 
-def verdict(problem: Problem, titles: list[str]) -> Score:
+def _is_query(text: str) -> bool:
+    return bool(text) and "\n" not in text and len(text) <= LONGEST_QUERY
+
+
+def _verdict(problem: Problem, titles: list[str]) -> Score:
     """The score of a search that found these pages."""
     missing = problem.meta["missing"]
     found = [title for title in missing if title in titles]
@@ -159,24 +162,16 @@ TWO_HOP_PROMPT = SEED_PROMPT.replace("ONE follow-up search query", "follow-up se
 
 def respond(problem: Problem, turns: Sequence[str]) -> str | None:
     """The results of the first query; None after the second, and where there is no query to search for."""
-    query = query_of(turns[-1])
-    if len(turns) > 1 or query is None or not _is_query(query):
+    queries = fenced(turns[-1])[-1:]
+    if len(turns) > 1 or not queries or not _is_query(queries[0]):
         return None
-    pages = open_index(problem.meta["corpus"]).search(query, problem.meta["k"])
+    pages = open_index(problem.meta["corpus"]).search(queries[0], problem.meta["k"])
     return f"Documents found:\n{summary(pages, problem.meta['summary_chars'])}"
 
 
 def score_two_hops(problem: Problem, text: str) -> Score:
-    """1.0 where the last two queries together find all missing pages."""
-    usable = [query for query in fenced(text)[-2:] if _is_query(query)]
-    if len(usable) < 2:  # at most one search: as in one hop
-        return score(problem, f"```\n{usable[0]}\n```" if usable else text)
-    index, k = open_index(problem.meta["corpus"]), problem.meta["k"]
-    return verdict(problem, [page.title for query in usable for page in index.search(query, k)])
-
-
-def _is_query(text: str) -> bool:
-    return bool(text) and "\n" not in text and len(text) <= LONGEST_QUERY
+    """1.0 where the queries in the last two fenced blocks together find all missing pages."""
+    return _score(problem, fenced(text)[-2:])
 
 
 def worked_solution(problem: Problem) -> str:
@@ -191,9 +186,8 @@ def _problems(name: str, options: HoverOptions, split: Split, count: int, seed: 
             f"task {name} needs a corpus",
             hint="--set corpus=PAGES.jsonl with a title and a text a line, and --data CLAIMS",
         )
-    corpus = options.corpus if options.corpus.startswith(HUB) else str(Path(options.corpus).resolve())
     make = dataset_problems(name, read_row, finish=first_search)
-    return make(options.model_copy(update={"corpus": corpus}), split, count, seed)
+    return make(options.model_copy(update={"corpus": absolute(options.corpus)}), split, count, seed)
 
 
 _NEEDS = "--data hover_train_release_v1.1.json and --set corpus=PAGES.jsonl"

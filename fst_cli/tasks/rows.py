@@ -65,6 +65,11 @@ class Row:
         )
 
 
+def absolute(place: str) -> str:
+    """A place that means the same in any folder; the hub's as it is."""
+    return place if place.startswith(HUB) else str(Path(place).resolve())
+
+
 def own_splits(place: str) -> dict[str, str] | None:
     """Where the source's own train and test lie; None where it has only one of them."""
     if place.startswith(HUB):

@@ -4,6 +4,7 @@ The index of a corpus lies in ~/.cache/fst/search/HASH, by the hash of the corpu
 """
 
 import functools
+import hashlib
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -71,7 +72,7 @@ def open_index(corpus: str) -> SearchIndex:
 
 @functools.lru_cache(maxsize=4)
 def _open(corpus: str, digest: str) -> SearchIndex:
-    name = f"{VERSION}-{sha256_text(digest)[:24]}"
+    name = f"{VERSION}-{hashlib.sha256(digest.encode()).hexdigest()[:24]}"
     folder = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "fst" / "search" / name
     if not folder.exists():
         with atomic_folder(folder) as temporary:
@@ -85,13 +86,6 @@ def _hash(corpus: str) -> str:
         return sha256(Path(corpus).resolve())
     except OSError as error:
         raise DataError(f"{corpus}: {error.strerror}") from None
-
-
-def sha256_text(text: str) -> str:
-    """Hex digest of a text."""
-    import hashlib
-
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _build(corpus: str, folder: Path) -> int:
