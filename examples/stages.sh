@@ -8,7 +8,7 @@ run=${1:-runs/stages}
 task=${TASK:-math} model=${MODEL:-mini} seed=${SEED:-0}
 cycles=${CYCLES:-2} steps=${STEPS:-6} problems=${PROBLEMS:-12} group=${GROUP:-8} max_tokens=${MAX_TOKENS:-128}
 k=${K:-4} budget=${BUDGET:-400} anchor=${ANCHOR:-32} minibatch=${MINIBATCH:-6}
-tests=${TESTS:-100} samples=${SAMPLES:-4} kl_problems=${KL_PROBLEMS:-32}
+tests=${TESTS:-100} samples=${SAMPLES:-4} kl_problems=${KL_PROBLEMS:-32} every=${EVERY:-6}
 read -ra options <<<"${OPTIONS---set difficulty=2}"
 
 common=(--model "$model" --max-tokens "$max_tokens" --seed "$seed")
@@ -21,6 +21,15 @@ fst seed-prompt --task "$task" -o "$run/seed.jsonl"
 
 prompts=$run/seed.jsonl
 weights=()
+
+measure() { # a folder, and `kl` where the weights have just moved
+  fst eval "$run/data/test.jsonl" "${common[@]}" "${weights[@]}" --prompts "$prompts" --samples "$samples" -o "$1/eval.jsonl"
+  if [[ ${2:-} == kl ]]; then
+    fst kl "$run/data/test.jsonl" "${common[@]}" "${weights[@]}" --prompts "$prompts" --limit "$kl_problems" -o "$1/kl.jsonl"
+  fi
+}
+
+measure "$run"
 for ((c = 0; c < cycles; c++)); do
   cycle=$run/cycle-$(printf %03d "$c")
   mkdir -p "$cycle"
@@ -32,6 +41,7 @@ for ((c = 0; c < cycles; c++)); do
     -K "$k" --budget "$budget" --anchor "$anchor" --minibatch "$minibatch" --evidence "$cycle/evolve" \
     -o "$cycle/prompts.jsonl"
   prompts=$cycle/prompts.jsonl
+  measure "$cycle"
 
   # Slow: T updates of the weights with this population.
   for ((t = 0; t < steps; t++)); do
@@ -42,11 +52,11 @@ for ((c = 0; c < cycles; c++)); do
       --cycle "$c" --step "$t" -o "$step/rollouts.jsonl"
     fst train-step "$step/rollouts.jsonl" --model "$model" --seed "$seed" "${weights[@]}" -o "$step"
     weights=(--weights "$step/weights")
+    update=$((c * steps + t + 1))
+    if ((update % every == 0 && update < cycles * steps)); then
+      measure "$step" kl
+    fi
   done
-
-  if ((c + 1 < cycles)); then
-    fst eval "$run/data/test.jsonl" "${common[@]}" "${weights[@]}" --prompts "$prompts" --samples "$samples" -o "$cycle/eval.jsonl"
-  fi
 done
 
 fst eval "$run/data/test.jsonl" "${common[@]}" "${weights[@]}" --prompts "$prompts" --grid --samples "$samples" -o "$run/grid.jsonl"

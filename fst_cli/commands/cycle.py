@@ -10,11 +10,19 @@ from fst_cli.commands.options import Data
 
 def cycle(
     out: Annotated[Path, typer.Option("-o", "--out", help="The run directory.")],
-    task: Annotated[str | None, typer.Option(help="Its name (fst tasks), gym:NAME, or a Python file.")] = None,
+    task: Annotated[
+        str | None, typer.Option("--task", "--tasks", help="Its name (fst tasks), gym:NAME, or a Python file; A,B,C.")
+    ] = None,
+    switch_every: Annotated[
+        int | None, typer.Option(min=1, help="Of several tasks: the updates before the next one's turn.")
+    ] = None,
     model: Annotated[str | None, typer.Option(help="A folder, `mini` (default), `smollm2-135m`, or a hub id.")] = None,
     recipe: Annotated[str | None, typer.Option(help="demo (a laptop's CPU; default) or paper.")] = None,
     cycles: Annotated[int | None, typer.Option(min=1, help="Cycles.")] = None,
     steps_per_cycle: Annotated[int | None, typer.Option(min=1, help="T, RL steps a cycle.")] = None,
+    init_from: Annotated[
+        str | None, typer.Option(help="Start from the newest weights of this run, or from a weights/ folder.")
+    ] = None,
     data: Data = None,
     reflector: Annotated[str | None, typer.Option(help="heuristic, local, or openai:MODEL.")] = None,
     reflector_base_url: Annotated[str | None, typer.Option(help="Base URL of an OpenAI-compatible server.")] = None,
@@ -37,6 +45,9 @@ def cycle(
 ) -> None:
     """Alternate prompt evolution and RL steps (PAPER, Algorithm 1); end with the 2x2 grid and the KL.
 
+    Several --tasks are learned one after the other from a prompt that names none of them, and all are measured
+    throughout. With --init-from, another run's weights learn this task; KL stays measured to the base model.
+
     Example: fst cycle --task math --out runs/first
     """
     from fst_cli.cycle.start import start
@@ -49,6 +60,8 @@ def cycle(
         "recipe": recipe,
         "cycles": cycles,
         "steps_per_cycle": steps_per_cycle,
+        "switch_every": switch_every,
+        "init_from": init_from,
         "task_options.data": absolute(data) if data else None,
         "fast.reflector": reflector,
         "fast.reflector_base_url": reflector_base_url,

@@ -3,6 +3,7 @@
 Unknown keys are errors that name the nearest known one (PITFALLS 29). Names follow PAPER section 1 and 2.
 """
 
+import re
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -39,17 +40,22 @@ class EvalConfig(Record):
     samples: int = Field(default=4, ge=1)
     temperature: float = Field(default=0.6, ge=0)
     top_p: float = Field(default=0.95, gt=0, le=1)
-    every: int = Field(default=1, ge=0, description="cycles between evaluations of the lead prompt; 0 = only the end")
+    every: int = Field(
+        default=50, ge=0, description="updates between evaluations of weights and lead prompt; 0 = only at the end"
+    )
     kl_problems: int = Field(default=64, ge=1)
 
 
 class RunConfig(Record):
     """Everything that decides a run."""
 
-    task: str
+    task: str = Field(description="its name; several, comma separated, are a continual run")
+    switch_every: int = Field(default=0, ge=0, description="updates before a continual run goes to its next task")
     model: str
+    init_from: str | None = Field(default=None, description="folder of the trained weights to start from")
     recipe: str
-    task_options: dict[str, Any] = Field(default_factory=dict)
+    task_options: dict[str, Any] = Field(default_factory=dict, description="in a continual run, by task")
+    seed_prompt: str | None = Field(default=None, description="the instruction of Φ₀ in place of the task's own")
     seed: int = Field(default=0, ge=0)
     cycles: int = Field(default=1, ge=1)
     steps_per_cycle: int = Field(default=6, ge=1, description="T")
@@ -83,6 +89,50 @@ class RunConfig(Record):
     def problems_per_cycle(self) -> int:
         """Size of a lookahead batch L_c."""
         return self.steps_per_cycle * self.problems_per_step
+
+    @property
+    def tasks(self) -> list[str]:
+        """The task, or those of a continual run in their order."""
+        return [name.strip() for name in self.task.split(",")]
+
+    def task_of(self, cycle: int) -> str:
+        """The task that a cycle learns; after the last one a continual run begins again."""
+        stage = cycle * self.steps_per_cycle // self.switch_every if self.switch_every else 0
+        return self.tasks[stage % len(self.tasks)]
+
+    def cycles_of(self, task: str) -> list[int]:
+        """The cycles that learn a task."""
+        return [cycle for cycle in range(self.cycles) if self.task_of(cycle) == task]
+
+    def options_of(self, task: str) -> dict[str, Any]:
+        """The options of one task."""
+        return self.task_options.get(task, {}) if len(self.tasks) > 1 else self.task_options
+
+    def label_of(self, what: str, task: str) -> str:
+        """What is done, with the task in a continual run."""
+        return f"{what} {task}" if len(self.tasks) > 1 else what
+
+    def file_of(self, stem: str, task: str) -> str:
+        """The name of a file that a continual run has once a task, as `eval-math.jsonl`."""
+        if len(self.tasks) == 1:
+            return f"{stem}.jsonl"
+        return f"{stem}-{re.sub(r'[^A-Za-z0-9_-]+', '-', task)}.jsonl"
+
+    @model_validator(mode="after")
+    def _continual(self) -> "RunConfig":
+        if len(set(self.tasks)) < len(self.tasks):
+            raise ValueError(f"task={self.task} names a task twice")
+        if len(self.tasks) > 1 and not self.switch_every:
+            raise ValueError("switch_every is missing: the updates before the next task's turn")
+        if self.switch_every and len(self.tasks) == 1:
+            raise ValueError("switch_every needs several tasks, comma separated")
+        if self.switch_every % self.steps_per_cycle:
+            raise ValueError(
+                f"switch_every={self.switch_every} is not a multiple of steps_per_cycle={self.steps_per_cycle}"
+            )
+        if len(self.tasks) > 1 and (unknown := sorted(set(self.task_options) - set(self.tasks))):
+            raise ValueError(f"task_options.{unknown[0]}: in a continual run options are by task")
+        return self
 
     @model_validator(mode="after")
     def _fits(self) -> "RunConfig":

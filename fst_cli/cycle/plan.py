@@ -7,11 +7,11 @@ from fst_cli.cycle.config import RunConfig
 
 def plan_lines(config: RunConfig, folder: Path) -> list[str]:
     """One line a stage: the file it writes, then the cost in samples."""
-    train = config.cycles * config.problems_per_cycle
-    lines = [
-        f"{folder}/data/train.jsonl: {train} problems",
-        f"{folder}/data/test.jsonl: {config.eval.problems} problems",
-    ]
+    lines = []
+    for task in config.tasks:
+        train = len(config.cycles_of(task)) * config.problems_per_cycle
+        lines.append(f"{folder}/data/{config.file_of('train', task)}: {train} problems")
+        lines.append(f"{folder}/data/{config.file_of('test', task)}: {config.eval.problems} problems")
     total = 0
     for cycle in range(config.cycles):
         place = f"{folder}/cycle-{cycle:03d}"
@@ -28,7 +28,13 @@ def plan_lines(config: RunConfig, folder: Path) -> list[str]:
                 "rollouts and one update"
             )
     cells = (1 + config.fast.enabled) * (1 + config.slow.enabled)
-    lines.append(f"{folder}/grid.jsonl: {cells} x {config.eval.problems} x {config.eval.samples} samples")
+    each = len(config.tasks) * config.eval.problems * config.eval.samples
+    if config.eval.every:
+        times = 1 + config.fast.enabled * config.cycles
+        if config.slow.enabled:
+            times += (config.cycles * config.steps_per_cycle - 1) // config.eval.every
+        lines.append(f"{folder}/**/{config.file_of('eval', config.tasks[0])}: {times} times {each} samples")
+    lines.append(f"{folder}/{config.file_of('grid', config.tasks[0])}: {cells} x {each} samples")
     if config.slow.enabled:
-        lines.append(f"{folder}/kl.jsonl: {config.eval.kl_problems} samples")
+        lines.append(f"{folder}/{config.file_of('kl', config.tasks[0])}: {config.eval.kl_problems} samples")
     return [*lines, f"in training: up to {total} samples of at most {config.max_tokens} tokens"]

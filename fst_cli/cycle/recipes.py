@@ -6,6 +6,12 @@ from fst_cli.data.errors import UsageError, nearest
 
 RECIPES = ("demo", "paper")
 
+# Φ₀ of a continual run. The paper's is not stated [open]; it says that it names no task.
+TASK_AGNOSTIC = (
+    "You are a helpful assistant. Read the task carefully, work through it step by step, and give the final answer in "
+    "the form that is asked for."
+)
+
 # `mini` and other small models on two CPU cores: minutes.
 _DEMO: dict[str, Any] = {
     "cycles": 2,
@@ -14,7 +20,7 @@ _DEMO: dict[str, Any] = {
     "max_tokens": 128,
     "fast": {"k": 4, "budget": 400, "anchor": 32, "minibatch": 6, "max_instruction_tokens": 256},
     "slow": {"method": "lora", "learning_rate": 2e-3, "warmup_steps": 2},
-    "eval": {"problems": 100, "samples": 4, "temperature": 1.0, "top_p": 1.0, "kl_problems": 32},
+    "eval": {"problems": 100, "samples": 4, "temperature": 1.0, "top_p": 1.0, "every": 6, "kl_problems": 32},
 }
 _DEMO_TASKS: dict[str, dict[str, Any]] = {
     "math": {"task_options": {"difficulty": 2}},
@@ -70,10 +76,15 @@ _PAPER_TASKS: dict[str, dict[str, Any]] = {
 def recipe(name: str, task: str, model: str) -> dict[str, Any]:
     """The nested settings of a recipe for a task and a model.
 
-    Raises UsageError for an unknown recipe.
+    Of several tasks, comma separated, the first one's are taken, with every task's own options. Raises UsageError for
+    an unknown recipe.
     """
     if name not in RECIPES:
         raise UsageError(f"unknown recipe `{name}`", hint=nearest(name, list(RECIPES)))
+    if "," in task:
+        each = {one: recipe(name, one, model) for one in (part.strip() for part in task.split(","))}
+        options = {one: values["task_options"] for one, values in each.items() if "task_options" in values}
+        return next(iter(each.values())) | {"task": task, "task_options": options, "seed_prompt": TASK_AGNOSTIC}
     if name == "paper":
         layers = [_PAPER, _PAPER_TASKS.get(task, {})]
     else:

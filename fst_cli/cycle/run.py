@@ -1,115 +1,67 @@
 """Algorithm 1 (PAPER section 1): the stages in order, in one process, on one run directory.
 
-Nothing here computes; a stage whose stage.json is there and whose inputs are unchanged is skipped, which is all that
-`--resume` means. The policy stays loaded between stages, and every stage could as well have been run alone.
+Nothing here computes, and every stage could as well have been run alone.
 """
 
 import functools
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fst_cli.console import say
 from fst_cli.cycle.config import RunConfig
-from fst_cli.cycle.manifest import write_manifest, write_metrics
+from fst_cli.cycle.measurements import measure_end, measure_now
+from fst_cli.cycle.state import Run
 from fst_cli.data import jsonl
-from fst_cli.data.files import is_complete, is_up_to_date, read_json, stage_path
-from fst_cli.data.records import Problem, Prompt
+from fst_cli.data.files import is_complete, read_json, stage_path
+from fst_cli.data.records import Problem
 from fst_cli.engines.registry import Engines
 from fst_cli.fast.population import seed_population
 from fst_cli.fast.settings import EvolveSettings
-from fst_cli.policy.model import Policy, load_policy
 from fst_cli.slow.settings import TrainSettings
-from fst_cli.stages.evaluate import Cell, eval_stage
 from fst_cli.stages.evolve import evolve_stage, make_reflector
 from fst_cli.stages.generate import generate_stage
-from fst_cli.stages.kl import kl_stage
 from fst_cli.stages.rollout import rollout_stage
 from fst_cli.stages.train import STATE, Teacher, train_stage
 from fst_cli.tasks.registry import get_task
-
-
-@dataclass
-class Run:
-    """A run directory and what is loaded of it."""
-
-    config: RunConfig
-    folder: Path
-    engines: Engines
-    weights: Path | None = None  # the newest trained weights
-    _policy: Policy | None = None
-    _loaded: Path | None = None
-    _base: Policy | None = None
-    _skipped: list[str] = field(default_factory=list)
-
-    def policy(self) -> Policy:
-        """The current policy, loaded once."""
-        if self._policy is None or self._loaded != self.weights:
-            self._policy = load_policy(self.config.model, self.weights, lazy=self.engines.lazy)
-            self._loaded = self.weights
-        return self._policy
-
-    def base(self) -> Policy:
-        """The base model."""
-        if self.weights is None:
-            return self.policy()
-        if self._base is None:
-            self._base = load_policy(self.config.model, lazy=self.engines.lazy)
-        return self._base
-
-    def trained(self, weights: Path, in_memory: bool) -> None:
-        """The newest weights are in this folder, and in the loaded policy too if it was trained just now."""
-        self.weights = weights
-        if in_memory:
-            self._loaded = weights
-
-    def stage(self, label: str, output: Path, inputs: Iterable[Path | None], run: Callable[[], Any]) -> bool:
-        """Run a stage unless it is complete on these inputs; whether it was run."""
-        if is_up_to_date(output, inputs):
-            self._skipped.append(label)
-            return False
-        if self._skipped:
-            say(f"complete and skipped: {len(self._skipped)} stages, the last: {self._skipped[-1]}")
-            self._skipped.clear()
-        say(f"[{label}]")
-        run()
-        write_metrics(self.folder, self.config)
-        write_manifest(self.folder, self.config)
-        return True
 
 
 def run_cycles(config: RunConfig, folder: Path) -> None:
     """Run or go on with a run whose config.toml is in `folder`."""
     with Engines(config.engine_settings) as engines:
         run = Run(config, folder, engines)
-        _data(run)
+        for task in config.tasks:
+            _data(run, task)
         prompts = folder / "seed.jsonl"
         if not prompts.exists():
-            jsonl.write(prompts, seed_population(get_task(config.task).seed_prompt))
+            jsonl.write(prompts, seed_population(_seed_prompt(config)))
+        if config.eval.every:
+            measure_now(run, "start", folder, prompts)
         for number in range(config.cycles):
             prompts = _one_cycle(run, number, prompts)
-        _measure(run, prompts)
+        measure_end(run, prompts)
 
 
-def _data(run: Run) -> None:
+def _seed_prompt(config: RunConfig) -> str:
+    return get_task(config.tasks[0]).seed_prompt if config.seed_prompt is None else config.seed_prompt
+
+
+def _data(run: Run, task: str) -> None:
     config = run.config
-    counts = {"train": config.cycles * config.problems_per_cycle, "test": config.eval.problems}
+    counts = {"train": len(config.cycles_of(task)) * config.problems_per_cycle, "test": config.eval.problems}
     for split, count in counts.items():
-        output = run.folder / "data" / f"{split}.jsonl"
+        output = run.data(split, task)
         if is_complete(output) and read_json(stage_path(output))["settings"]["count"] != count:
             stage_path(output).unlink()  # the run has grown: the stream is made longer, its beginning stays
         make = functools.partial(
-            generate_stage, output, task=config.task, task_options=config.task_options, split=split, count=count,
+            generate_stage, output, task=task, task_options=config.options_of(task), split=split, count=count,
             seed=config.seed,
         )  # fmt: skip
-        run.stage(f"generate {split}", output, [], make)
+        run.stage(config.label_of(f"generate {split}", task), output, [], make)
 
 
 def _one_cycle(run: Run, number: int, prompts: Path) -> Path:
     """One cycle of Algorithm 1; the path of its population."""
     config, folder = run.config, run.folder / f"cycle-{number:03d}"
-    lookahead = _slice(run, folder / "problems.jsonl", number * config.problems_per_cycle, config.problems_per_cycle)
+    lookahead = _slice(run, number, folder / "problems.jsonl", 0, config.problems_per_cycle)
     if config.fast.enabled:
         carried, prompts = prompts, folder / "prompts.jsonl"
         run.stage(
@@ -118,13 +70,17 @@ def _one_cycle(run: Run, number: int, prompts: Path) -> Path:
             [lookahead, carried, run.weights],
             lambda: _evolve(run, number, lookahead, carried, prompts),
         )
+        last = not config.slow.enabled and number + 1 == config.cycles  # which the grid measures
+        if config.eval.every and not last:
+            measure_now(run, f"cycle {number}", folder, prompts)
     if config.slow.enabled:
         for step in range(config.steps_per_cycle):
             _one_step(run, number, step, prompts)
-    if config.eval.every and (number + 1) % config.eval.every == 0 and number + 1 < config.cycles:
-        output = folder / "eval.jsonl"
-        inputs = [run.folder / "data" / "test.jsonl", prompts, run.weights]
-        run.stage(f"cycle {number}: eval", output, inputs, lambda: _evaluate(run, output, prompts, grid=False))
+            updates = number * config.steps_per_cycle + step + 1
+            last = updates == config.cycles * config.steps_per_cycle
+            if config.eval.every and updates % config.eval.every == 0 and not last:
+                label = f"cycle {number} step {step}"
+                measure_now(run, label, folder / f"step-{step:02d}", prompts, kl=True)
     return prompts
 
 
@@ -149,8 +105,7 @@ def _evolve(run: Run, number: int, lookahead: Path, carried: Path, prompts: Path
 def _one_step(run: Run, number: int, step: int, prompts: Path) -> None:
     config, slow = run.config, run.config.slow
     folder = run.folder / f"cycle-{number:03d}" / f"step-{step:02d}"
-    first = number * config.problems_per_cycle + step * config.problems_per_step
-    problems = _slice(run, folder / "problems.jsonl", first, config.problems_per_step)
+    problems = _slice(run, number, folder / "problems.jsonl", step * config.problems_per_step, config.problems_per_step)
     rollouts = folder / "rollouts.jsonl"
     before = run.weights
     distilling = slow.loss == "distill"
@@ -179,7 +134,7 @@ def _one_step(run: Run, number: int, step: int, prompts: Path) -> None:
     )
     settings = TrainSettings(**slow.model_dump(include=set(TrainSettings.model_fields)))
     teacher = Teacher(problems, prompts) if distilling else None
-    state = before.parent / STATE if before else None
+    state = before.parent / STATE if before and before != run.start else None  # another run's is not gone on with
     ran = run.stage(
         f"cycle {number} step {step}: train-step",
         folder / "train.json",
@@ -194,61 +149,11 @@ def _train(run: Run, rollouts: Path, folder: Path, **given: Any) -> None:
     train_stage(run.policy, rollouts, folder, seed=run.config.seed, **given)
 
 
-def _measure(run: Run, prompts: Path) -> None:
-    """At the end: the 2×2 grid and the KL of the trained weights under the lead prompt."""
-    config = run.config
-    grid, test = run.folder / "grid.jsonl", run.folder / "data" / "test.jsonl"
-    run.stage("eval --grid", grid, [test, prompts, run.weights], lambda: _evaluate(run, grid, prompts, grid=True))
-    if config.slow.enabled:
-        output = run.folder / "kl.jsonl"
-        run.stage(
-            "kl",
-            output,
-            [test, prompts, run.weights],
-            lambda: kl_stage(
-                run.policy,
-                test,
-                prompts,
-                output,
-                samples=1,
-                sampling=config.sampling,
-                seed=config.seed,
-                engines=run.engines,
-                limit=config.eval.kl_problems,
-            ),
-        )
-
-
-def _evaluate(run: Run, output: Path, prompts: Path, grid: bool) -> None:
-    config = run.config
-    seed_prompt, lead = _lead(run.folder / "seed.jsonl"), _lead(prompts)
-    fast, slow = config.fast.enabled, config.slow.enabled
-    if grid:
-        cells = [Cell("base+seed", run.base(), [seed_prompt])]
-        cells += [Cell("base+evolved", run.base(), [lead])] if fast else []
-        cells += [Cell("trained+seed", run.policy(), [seed_prompt])] if slow else []
-        cells += [Cell("trained+evolved", run.policy(), [lead])] if fast and slow else []
-    else:
-        cells = [Cell("current", run.policy(), [lead])]
-    eval_stage(
-        cells,
-        run.folder / "data" / "test.jsonl",
-        output,
-        samples=config.eval.samples,
-        sampling=config.eval_sampling,
-        seed=config.seed,
-        engines=run.engines,
-        prompts_path=prompts,
-    )
-
-
-def _slice(run: Run, output: Path, first: int, count: int) -> Path:
-    """Problems first..first+count of the data stream, as a file that a stage can be run on alone."""
+def _slice(run: Run, number: int, output: Path, first: int, count: int) -> Path:
+    """Problems first..first+count of a cycle, as a file that a stage can be run on alone."""
     if not output.exists():
-        problems = jsonl.read_all(run.folder / "data" / "train.jsonl", Problem)
+        task = run.config.task_of(number)
+        first += run.config.cycles_of(task).index(number) * run.config.problems_per_cycle
+        problems = jsonl.read_all(run.data("train", task), Problem)
         jsonl.write(output, problems[first : first + count])
     return output
-
-
-def _lead(prompts: Path) -> Prompt:
-    return jsonl.read_all(prompts, Prompt)[0]

@@ -13,7 +13,7 @@ from fst_cli.cycle.plan import plan_lines
 from fst_cli.cycle.recipes import recipe
 from fst_cli.cycle.run import run_cycles
 from fst_cli.data.errors import UsageError
-from fst_cli.data.files import read_json, stage_path, sweep
+from fst_cli.data.files import is_complete, read_json, stage_path, sweep
 from fst_cli.policy.names import resolve_model
 from fst_cli.slow.distributed import process_count
 from fst_cli.stages.generate import check_options
@@ -30,7 +30,8 @@ def start(folder: Path, given: dict[str, Any], *, resume: bool, overwrite: bool,
     if process_count() > 1:
         raise UsageError("fst cycle is one process", hint="torchrun is for its train-step stage: fst train-step --help")
     config = _resumed(folder, given) if resume else _fresh(given)
-    check_options(config.task, config.task_options)
+    for task in config.tasks:
+        check_options(task, config.options_of(task))
     if dry_run:
         sys.stdout.write("\n".join(plan_lines(config, folder)) + "\n")
         return
@@ -50,9 +51,34 @@ def _fresh(given: dict[str, Any]) -> RunConfig:
     task, model = given.get("task"), given.get("model", DEFAULT_MODEL)
     if not task:
         raise UsageError("--task is missing", hint="for example: fst cycle --task math --out runs/first")
-    check_options(task, {})
-    values = recipe(given.get("recipe", "demo"), task, model)
-    return make_config(values, given)
+    for one in task.split(","):
+        check_options(one.strip(), {})
+    config = make_config(recipe(given.get("recipe", "demo"), task, model), given)
+    if config.init_from:
+        config = config.model_copy(update={"init_from": str(_starting_weights(Path(config.init_from), config))})
+    if len(config.tasks) > 1 and "cycles" not in given:  # one stage a task
+        stages = len(config.tasks) * config.switch_every // config.steps_per_cycle
+        config = config.model_copy(update={"cycles": stages})
+    return config
+
+
+def _starting_weights(place: Path, config: RunConfig) -> Path:
+    """The newest weights of a run, or a weights/ folder itself; absolute.
+
+    Raises UsageError where there are none, or they are of another base model.
+    """
+    source = place / "config.toml"
+    if not source.exists():
+        if not (place / "config.json").exists() and not (place / "adapter_config.json").exists():
+            raise UsageError(f"{place}: neither a run nor weights", hint="--init-from RUN, or the weights/ of a step")
+        return place.resolve()
+    model = load_config(source).model
+    if resolve_model(model) != resolve_model(config.model):
+        raise UsageError(f"{place} trained {model}, and this run trains {config.model}", hint=f"give --model {model}")
+    steps = [path.parent for path in sorted(place.glob("cycle-*/step-*/train.json")) if is_complete(path)]
+    if not steps:
+        raise UsageError(f"{place}: has no trained weights yet")
+    return (steps[-1] / "weights").resolve()
 
 
 def _resumed(folder: Path, given: dict[str, Any]) -> RunConfig:
@@ -84,17 +110,16 @@ def _claim(folder: Path, overwrite: bool) -> None:
 
 
 def _report(folder: Path, config: RunConfig, seconds: float) -> None:
-    figures = read_json(stage_path(folder / "grid.jsonl"))["figures"]
     key = f"success_mean@{config.eval.samples}"
-    rows = [
-        [name, f"{value[key]['mean']:.3f}", f"[{value[key]['low']:.3f}, {value[key]['high']:.3f}]"]
-        for name, value in figures.items()
-    ]
-    n = config.eval.problems
-    table(
-        f"{config.task}, {config.model}: success on {n} test problems", ["weights+prompt", key, "95 % interval"], rows
-    )
-    if config.slow.enabled:
-        kl = read_json(stage_path(folder / "kl.jsonl"))["figures"]["kl_per_token"]
-        say(f"KL(trained ‖ base) {kl['mean']:.4f} [{kl['low']:.4f}, {kl['high']:.4f}] nats per token, lead prompt")
+    for task in config.tasks:
+        figures = read_json(stage_path(folder / config.file_of("grid", task)))["figures"]
+        rows = [
+            [name, f"{value[key]['mean']:.3f}", f"[{value[key]['low']:.3f}, {value[key]['high']:.3f}]"]
+            for name, value in figures.items()
+        ]
+        title = f"{task}, {config.model}: success on {config.eval.problems} test problems"
+        table(title, ["weights+prompt", key, "95 % interval"], rows)
+        if config.slow.enabled:
+            kl = read_json(stage_path(folder / config.file_of("kl", task)))["figures"]["kl_per_token"]
+            say(f"KL(trained ‖ base) {kl['mean']:.4f} [{kl['low']:.4f}, {kl['high']:.4f}] nats per token, lead prompt")
     say(f"{seconds:.0f} s; everything is in {folder}")

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ SMALL = [
     "--steps-per-cycle=2", "--cycles=2", "--set=problems_per_step=4", "--set=max_tokens=32",
     "--set=fast.anchor=4", "--set=fast.budget=24", "--set=fast.minibatch=2", "--set=fast.k=2",
     "--set=slow.group_size=4", "--set=eval.problems=6", "--set=eval.samples=2", "--set=eval.kl_problems=3",
-    "--set=task_options.difficulty=1",
+    "--set=task_options.difficulty=1", "--set=eval.every=1",
 ]  # fmt: skip
 # stage.json holds seconds; manifest and metrics hold versions and speeds; train.json holds seconds and memory.
 TIMED = ("stage.json", "manifest.json", "metrics.jsonl", "train.json", "gepa.log", "run_log.txt")
@@ -74,24 +75,42 @@ def test_a_run_leaves_every_file_of_the_design(finished):
         "cycle-000/evolve/evaluations.jsonl", "cycle-000/evolve/evaluations.safetensors",
         "cycle-001/step-01/rollouts.jsonl", "cycle-001/step-01/rollouts.safetensors", "cycle-001/step-01/train.json",
         "cycle-001/step-01/weights/adapter_model.safetensors", "cycle-001/step-01/weights/adapter_config.json",
-        "cycle-001/step-01/optimizer.safetensors", "cycle-000/eval.jsonl", "grid.jsonl", "kl.jsonl",
+        "cycle-001/step-01/optimizer.safetensors", "eval.jsonl", "cycle-000/eval.jsonl", "cycle-001/step-00/eval.jsonl",
+        "cycle-001/step-00/kl.jsonl", "grid.jsonl", "kl.jsonl",
     ):  # fmt: skip
         assert (folder / name).exists(), name
     assert not list(folder.rglob(".*")), "temporary files are gone"
     assert out == "" and "trained+evolved" in err and "KL(trained" in err
 
 
-def test_metrics_have_a_line_a_step_and_the_manifest_the_cost(finished):
+def test_metrics_have_a_line_for_the_start_every_evolution_and_every_step(finished):
     folder, _, _ = finished
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    assert [(row["cycle"], row["step"]) for row in rows] == [(0, 0), (0, 1), (1, 0), (1, 1)]
-    assert all("slow/loss" in row and "rollout/tokens_per_second" in row for row in rows)
-    assert ["fast/metric_calls" in row for row in rows] == [True, False, True, False]
-    assert "eval/success_mean@2/low" in rows[1] and "eval/success_mean@2" in rows[3]
+    places = [(row["update"], row.get("cycle"), row.get("step")) for row in rows]
+    assert places == [(0, None, None), (0, 0, None), (1, 0, 0), (2, 0, 1), (2, 1, None), (3, 1, 0), (4, 1, 1)]
+    assert all(("slow/loss" in row) == ("step" in row) == ("rollout/tokens_per_second" in row) for row in rows)
+    assert ["fast/metric_calls" in row for row in rows] == ["cycle" in row and "step" not in row for row in rows]
+    assert all({"eval/success_mean@2", "eval/success_mean@2/low"} <= set(row) for row in rows)
+    assert all(("kl/kl_per_token" in row) == ("step" in row) for row in rows), "the weights move in a step"
+    grid, kl = read_json(folder / "grid.stage.json")["figures"], read_json(folder / "kl.stage.json")["figures"]
+    assert rows[-1]["eval/success_mean@2"] == grid["trained+evolved"]["success_mean@2"]["mean"]
+    assert rows[-1]["kl/kl_per_token"] == kl["kl_per_token"]["mean"]
+
+
+def test_the_cost_of_both_loops_is_kept_apart_and_grows(finished):
+    folder, _, _ = finished
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    evolutions = [read_json(folder / f"cycle-00{cycle}/prompts.stage.json")["figures"] for cycle in (0, 1)]
+    calls = [figures["metric_calls"] + figures["rescoring_calls"] for figures in evolutions]
+    assert [row.get("cost/fast/rollouts", 0) for row in rows] == [0, *[calls[0]] * 3, *[sum(calls)] * 3]
+    assert [row.get("cost/slow/rollouts", 0) for row in rows] == [0, 0, 16, 32, 32, 48, 64]
+    steps = [read_json(path) for path in sorted(folder.glob("cycle-*/step-*/train.json"))]
+    last = rows[-1]
+    assert last["cost/slow/trained_tokens"] == sum(step["trained_tokens"] for step in steps) > 0
+    assert last["cost/rollouts"] == 64 + sum(calls) and last["cost/fast/reflections"] > 0
     manifest = read_json(folder / "manifest.json")
-    assert manifest["cost"]["rollout"] | {"seconds": 0, "generated_tokens": 0} == {
-        "runs": 4, "seconds": 0, "rollouts": 64, "generated_tokens": 0,
-    }  # fmt: skip
+    assert manifest["cost"]["rollout"]["runs"] == 4 and manifest["cost"]["rollout"]["rollouts"] == 64
+    assert manifest["cost"]["train-step"]["trained_tokens"] == last["cost/slow/trained_tokens"]
     assert manifest["versions"]["torch"] and manifest["data_sha256"]["train.jsonl"]
 
 
@@ -124,6 +143,8 @@ def test_a_finished_run_resumes_to_nothing_and_can_grow_by_a_cycle(finished, tmp
     same = {name for name in before if name not in grown}
     assert {name: after[name] for name in same} == {name: before[name] for name in same}
     assert (folder / "cycle-002/step-01/train.json").exists()
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert len(rows) == 10 and "eval/success_mean@2" in rows[6], "the end of the shorter run is measured as a step"
 
 
 def test_a_hand_edited_input_makes_its_stage_run_again(finished, tmp_path):
@@ -195,3 +216,60 @@ def test_several_processes_are_for_single_stages(tmp_path, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     code, _, err = run_here("run", "--task=math", cwd=tmp_path)
     assert code == 2 and "torchrun is for its train-step stage" in err
+
+
+def test_a_run_starts_from_another_runs_newest_weights(finished, tmp_path):
+    first = finished[0]
+    small = [option for option in SMALL if "cycles=2" not in option]
+    options = ["--init-from", str(first), "--no-fast", "--set=seed_prompt=Add.", "--cycles=1", *small]
+    code, _, err = run_here("second", "--task=math", *options, cwd=tmp_path)
+    assert code == 0, err
+    weights = first / "cycle-001/step-01/weights"
+    config = tomllib.loads((tmp_path / "second/config.toml").read_text())
+    assert config["init_from"] == str(weights)
+    start = read_json(tmp_path / "second/cycle-000/step-00/train.stage.json")["inputs"]
+    assert start["weights"]["sha256"] == sha256(weights) and "optimizer" not in start, "a new run's optimiser is new"
+    assert read_json(tmp_path / "second/cycle-000/step-00/train.json")["update"] == 1
+    assert json.loads((tmp_path / "second/seed.jsonl").read_text())["instruction"] == "Add."
+    trained = json.loads((tmp_path / "second/eval.jsonl").read_text().splitlines()[0])
+    grid = {row["weights"]: row for row in map(json.loads, (tmp_path / "second/grid.jsonl").read_text().splitlines())}
+    assert trained["policy"] != grid["base+seed"]["policy"], (
+        "it starts from the trained weights; the base stays the base"
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--init-from", "nowhere"], "neither a run nor weights"),
+        (["--tasks", "math,stargraph"], "switch_every is missing"),
+        (["--tasks", "math,math", "--switch-every=6"], "names a task twice"),
+        (["--task", "math", "--switch-every=6"], "needs several tasks"),
+        (["--tasks", "math,stargraph", "--switch-every=5"], "not a multiple of steps_per_cycle=6"),
+        (["--tasks", "math,codeio", "--switch-every=6", "--set", "task_options.difficulty=1"], "options are by task"),
+        (["--tasks", "math,codeoi", "--switch-every=6"], "unknown task `codeoi`"),
+    ],
+)
+def test_a_run_that_makes_no_sense_leaves_nothing(options, said, tmp_path):
+    code, _, err = run_here("run", *options, cwd=tmp_path)
+    assert code == 2 and said in err and "Traceback" not in err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_several_tasks_are_learned_in_turn_and_all_measured_throughout(tmp_path):
+    small = [o for o in SMALL if "difficulty" not in o and "cycles=2" not in o]
+    options = ["--tasks=math,codeio", "--switch-every=2", "--set=task_options.math.difficulty=1", *small]
+    code, _, err = run_here("run", *options, cwd=tmp_path)
+    assert code == 0, err
+    folder = tmp_path / "run"
+    tasks = [json.loads((folder / f"cycle-00{c}/problems.jsonl").read_text().splitlines()[0])["task"] for c in (0, 1)]
+    assert tasks == ["math", "codeio"], "a stage each, as long as --switch-every"
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert all("eval/math/success_mean@2" in row and "eval/codeio/success_mean@2" in row for row in rows)
+    assert "kl/math/kl_per_token" in rows[-1] and [row.get("task") for row in rows[1:]] == ["math"] * 3 + ["codeio"] * 3
+    seed = json.loads((folder / "seed.jsonl").read_text())["instruction"]
+    assert seed.startswith("You are a helpful assistant."), "names no task"
+    assert "math, mini" in err and "codeio, mini" in err
+    before = hashes(folder)
+    code, _, err = run_here("run", "--resume", cwd=tmp_path)
+    assert code == 0 and hashes(folder) == before
