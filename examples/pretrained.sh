@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The three methods on a real pretrained model, SmolLM2-135M, with one-digit sums: about an hour on one core.
+# The three methods on a real pretrained model, SmolLM2-135M, with small sums: about an hour on one core.
 #     examples/pretrained.sh runs/smollm2
 set -euo pipefail
 out=${1:-runs/smollm2}
@@ -7,9 +7,9 @@ mkdir -p "$out"
 sums=$(realpath "$out")/sums.jsonl
 if [[ ! -f $sums ]]; then
   for a in {0..9}; do
-    for b in {0..9}; do
-      echo "{\"question\": \"What is $a + $b?\", \"answer\": \"$((a + b))\"}"
-      echo "{\"question\": \"Add $a and $b.\", \"answer\": \"$((a + b))\"}"
+    for b in {0..14}; do
+      # The working is as GSM8K has it; worked examples show it.
+      echo "{\"question\": \"What is $a + $b?\", \"answer\": \"$a + $b = $((a + b))\\n#### $((a + b))\"}"
     done
   done >"$sums"
 fi
