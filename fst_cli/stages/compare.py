@@ -70,8 +70,9 @@ def _show(task: str, names: list[str], figures: dict[str, Any]) -> None:
         if matched["seeds"]:
             rows.append([f"KL at success {matched['reward']['mean']:.3f}", *_cells(matched["kl"], ".4f")])
     rows.append(["final KL, nats per token", *(_text(end.get("kl"), ".4f") for end in ends), ""])
-    rows.append(["asymptote of the fit", *(_asymptote(figures["fits"][name]) for name in names), ""])
     table(f"{task}: {names[0]} against {names[1]}", ["", *names, "difference or share"], rows)
+    for name in names:
+        say(f"fit of {name}: {_asymptote(figures['fits'][name])}")
 
 
 def _cells(both: dict[str, Any] | None, form: str) -> list[str]:
@@ -102,7 +103,7 @@ def _asymptote(fit: dict[str, Any]) -> str:
     if "refused" in fit:
         return f"refused: {fit['refused']}"
     low, high = fit["intervals"]["asymptote"]
-    return f"{fit['asymptote']:.3f} [{low:.3f}, {high:.3f}]"
+    return f"asymptote {fit['asymptote']:.3f} [{low:.3f}, {high:.3f}]"
 
 
 def _text(estimate: dict[str, Any] | None, form: str = ".3f") -> str:
