@@ -102,6 +102,7 @@ def plant():
         rows = []
         for number, (update, evolved, rollouts, success, kl) in enumerate(points):
             row = {"update": update, "cost/rollouts": rollouts}
+            row |= {"cost/generated_tokens": 50 * rollouts, "cost/seconds": rollouts / 10}
             row |= {"cycle": 0} if number else {}
             row |= {"step": update - 1} if number and not evolved else {}
             for name, found in (("eval/{}success_mean@2", success), ("kl/{}kl_per_token", kl)):

@@ -94,7 +94,7 @@ def _to_best(points: list[tuple[list[Point], list[Point]]], task: str, whose: in
         if ours and theirs:
             reached.append((ours, theirs))
     found: dict[str, Any] = {"seeds": len(points), "reached_by": len(reached)}
-    for axis in ("update", "rollouts") if reached else ():
+    for axis in ("update", "rollouts", "tokens", "seconds") if reached else ():
         both = [(getattr(ours, axis), getattr(theirs, axis)) for ours, theirs in reached]
         found[axis] = _both(both)
     return found

@@ -61,7 +61,7 @@ def _show(task: str, names: list[str], figures: dict[str, Any]) -> None:
         ["best success", *(_text(end["best"]) for end in ends), ""],
     ]
     for key, name in (("to_their_best", names[1]), ("to_our_best", names[0])):
-        for axis, form in (("update", ".1f"), ("rollouts", ".0f")):
+        for axis, form in (("update", ".1f"), ("rollouts", ".0f"), ("seconds", ".0f")):
             what = f"{'updates' if axis == 'update' else axis} to {name}'s best"
             if figures[key]["reached_by"] < figures[key]["seeds"]:
                 what += f" ({figures[key]['reached_by']} of {figures[key]['seeds']} seeds)"
