@@ -6,7 +6,7 @@ from typing import Any
 
 import orjson
 
-from fst_cli.console import say, table
+from fst_cli.console import say, table, warn
 from fst_cli.data import jsonl
 from fst_cli.data.errors import DataError, nearest
 from fst_cli.data.files import write_json
@@ -23,6 +23,7 @@ def compare_stage(ours: Path, theirs: Path, out: Path | str, cell: str | None = 
         found = _compare_evaluations(ours, theirs, cell)
     else:
         found = compare(*load_arms([ours, theirs]))
+        _warn_of_unfinished(found)
         for task, figures in found["tasks"].items():
             _show(task, found["arms"], figures)
         for stage in found.get("stages", []):
@@ -32,6 +33,15 @@ def compare_stage(ours: Path, theirs: Path, out: Path | str, cell: str | None = 
     else:
         write_json(Path(out), found)
     return found
+
+
+def _warn_of_unfinished(found: dict[str, Any]) -> None:
+    """The ends of two arms are compared wherever they are."""
+    for figures in found["tasks"].values():
+        ends = [figures["final"][name]["updates"] for name in found["arms"]]
+        if len(set(sum(ends, []))) > 1:
+            warn(f"the last evaluations are after {ends[0]} and {ends[1]} updates: are all runs finished?")
+            return
 
 
 def _compare_evaluations(ours: Path, theirs: Path, cell: str | None) -> dict[str, Any]:

@@ -24,8 +24,16 @@ def test_data_goes_to_standard_output_and_the_table_to_standard_error(fst_here, 
         and "0.700" in done.stderr
         and "fit of rl: refused: 1 points" in done.stderr
     )
+    assert "are all runs finished?" not in done.stderr
     assert fst_here("compare", "fst", "rl", "-o", "compare.json").stdout == ""
     assert json.loads((tmp_path / "compare.json").read_text()) == found
+
+
+def test_runs_that_stand_elsewhere_are_told(fst_here, plant, tmp_path):
+    plant(tmp_path / "rl", RL)
+    plant(tmp_path / "fst", FST[:2])
+    done = fst_here("compare", "fst", "rl")
+    assert done.returncode == 0 and "after [0] and [2] updates: are all runs finished?" in done.stderr
 
 
 def test_two_evaluations_are_compared_problem_by_problem(fst_here, tmp_path):

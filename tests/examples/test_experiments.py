@@ -42,7 +42,7 @@ def test_the_headline_runs_stops_and_goes_on(tmp_path):
     folder = tmp_path / "out"
     assert (folder / "report/index.html").exists()
     fst = json.loads((folder / "compare/math.json").read_text())
-    assert fst["arms"] == ["fst", "rl"] and fst["tasks"]["math"]["final"]["fst"]["updates"] == 2
+    assert fst["arms"] == ["fst", "rl"] and fst["tasks"]["math"]["final"]["fst"]["updates"] == [2]
     stages = json.loads((folder / "compare/continual.json").read_text())["stages"]
     assert [stage["task"] for stage in stages] == ["math", "codeio"]
     assert json.loads((folder / "compare/math-to-codeio-fst.json").read_text())["tasks"].keys() == {"codeio"}
