@@ -39,7 +39,7 @@ def _warn_of_unfinished(found: dict[str, Any]) -> None:
     """The ends of two arms are compared wherever they are."""
     for figures in found["tasks"].values():
         ends = [figures["final"][name]["updates"] for name in found["arms"]]
-        if len(set(sum(ends, []))) > 1:
+        if len({update for arm in ends for update in arm}) > 1:
             warn(f"the last evaluations are after {ends[0]} and {ends[1]} updates: are all runs finished?")
             return
 
