@@ -8,6 +8,7 @@ switch=${SWITCH:-12}
 for seed in "${seeds[@]}"; do
   common="--tasks $(IFS=, && echo "${tasks[*]}") --switch-every $switch --model $model --seed $seed $settings"
   common+=" --steps-per-cycle $((switch / 2)) --cycles $((2 * ${#tasks[@]}))"
+  common+=" ${MEASURE---set eval.every=$((switch / 2)) --set eval.problems=50}" # of all tasks: half as much of each
   echo "$out/continual/rl/seed-$seed $common --no-fast"
   echo "$out/continual/fst/seed-$seed $common"
 done | run_all

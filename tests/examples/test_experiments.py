@@ -37,7 +37,7 @@ def test_a_script_is_sound_and_says_what_it_is_for(name):
 
 @pytest.mark.slow  # a dozen short runs, about two minutes; run with: pytest -m slow
 def test_the_headline_runs_stops_and_goes_on(tmp_path):
-    settings = {"TASKS": "math codeio", "SWITCH": "2", "SETTINGS": SHORT}
+    settings = {"TASKS": "math codeio", "SWITCH": "2", "MEASURE": "", "SETTINGS": SHORT}
     script("headline.sh", "out", tmp_path, **settings)
     folder = tmp_path / "out"
     assert (folder / "report/index.html").exists()
