@@ -20,6 +20,7 @@ from fst_cli.commands import (
     rollout,
     schema,
     seed_prompt,
+    status,
     tasks,
     train_step,
 )
@@ -47,6 +48,7 @@ _COMMANDS: list[tuple[str, Callable[..., None]]] = [
     ("eval", evaluate.evaluate),
     ("kl", kl.kl),
     ("compare", compare.compare),
+    ("status", status.status),
     ("tasks", tasks.tasks),
     ("schema", schema.schema),
     ("fetch-model", fetch_model.fetch_model),

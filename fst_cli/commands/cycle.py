@@ -17,7 +17,7 @@ def cycle(
         int | None, typer.Option(min=1, help="Of several tasks: the updates before the next one's turn.")
     ] = None,
     model: Annotated[str | None, typer.Option(help="A folder, `mini` (default), `smollm2-135m`, or a hub id.")] = None,
-    recipe: Annotated[str | None, typer.Option(help="demo (a laptop's CPU; default) or paper.")] = None,
+    recipe: Annotated[str | None, typer.Option(help="demo (a laptop's CPU; default), paper, or a TOML file.")] = None,
     cycles: Annotated[int | None, typer.Option(min=1, help="Cycles.")] = None,
     steps_per_cycle: Annotated[int | None, typer.Option(min=1, help="T, RL steps a cycle.")] = None,
     init_from: Annotated[
@@ -44,7 +44,9 @@ def cycle(
         bool, typer.Option("--resume", help="Go on with the run in --out, from its config.toml; --cycles may grow.")
     ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Delete the run in --out first.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan; write nothing.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the plan and where each setting comes from; write nothing.")
+    ] = False,
 ) -> None:
     """Alternate prompt evolution and RL steps (PAPER, Algorithm 1); end with the 2x2 grid and the KL.
 

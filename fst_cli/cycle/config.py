@@ -180,11 +180,19 @@ def load_config(path: Path) -> RunConfig:
 
     Raises DataError where it is missing or not TOML, UsageError where it holds an unknown key.
     """
+    return make_config(read_toml(path))
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The values of a TOML file.
+
+    Raises DataError where it is missing or not TOML.
+    """
     try:
-        return make_config(tomllib.loads(path.read_text()))
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}") from None
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise DataError(f"{path}: not valid TOML: {error}") from None
 
 

@@ -10,6 +10,18 @@ from typing import TextIO
 from fst_cli.data.errors import UsageError
 
 
+def holder(folder: Path) -> int | None:
+    """The process that is working on a run; None where none is."""
+    try:
+        with _path(folder).open() as stream:
+            fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return None
+    except BlockingIOError:
+        return int(_path(folder).read_text() or 0)
+    return None
+
+
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Hold the lock of a run; the system gives it back however the process ends.
@@ -18,7 +30,7 @@ def locked(folder: Path) -> Iterator[None]:
     holds it.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
-    path = folder.parent / f".{folder.name}.lock"
+    path = _path(folder)
     with _taken(path, folder) as stream:
         stream.truncate(0)
         stream.write(f"{os.getpid()}\n")
@@ -27,6 +39,11 @@ def locked(folder: Path) -> Iterator[None]:
             yield
         finally:
             path.unlink(missing_ok=True)
+
+
+def _path(folder: Path) -> Path:
+    folder = folder.resolve()
+    return folder.parent / f".{folder.name}.lock"
 
 
 def _taken(path: Path, folder: Path) -> TextIO:

@@ -13,6 +13,7 @@ from fst_cli.cycle.measurements import measure_end, measure_now
 from fst_cli.cycle.metrics import metrics_rows
 from fst_cli.cycle.sinks import Sinks
 from fst_cli.cycle.state import Run
+from fst_cli.cycle.status import FAILURE, record_failure
 from fst_cli.data import jsonl
 from fst_cli.data.files import is_complete, read_json, stage_path
 from fst_cli.data.records import Problem
@@ -31,17 +32,27 @@ def run_cycles(config: RunConfig, folder: Path) -> None:
     """Run or go on with a run whose config.toml is in `folder`."""
     with Engines(config.engine_settings) as engines, contextlib.closing(Sinks(config, folder)) as sinks:
         run = Run(config, folder, engines, sinks)
-        for task in config.tasks:
-            _data(run, task)
-        prompts = folder / "seed.jsonl"
-        if not prompts.exists():
-            jsonl.write(prompts, seed_population(_seed_prompt(config)))
-        if config.eval.every:
-            measure_now(run, "start", folder, prompts)
-        for number in range(config.cycles):
-            prompts = _one_cycle(run, number, prompts)
-        measure_end(run, prompts)
-        sinks.log(metrics_rows(folder, config), ended=True)
+        (folder / FAILURE).unlink(missing_ok=True)
+        try:
+            _all(run)
+        except Exception as error:
+            record_failure(folder, run.label, error)
+            raise
+
+
+def _all(run: Run) -> None:
+    config, folder = run.config, run.folder
+    for task in config.tasks:
+        _data(run, task)
+    prompts = folder / "seed.jsonl"
+    if not prompts.exists():
+        jsonl.write(prompts, seed_population(_seed_prompt(config)))
+    if config.eval.every:
+        measure_now(run, "start", folder, prompts)
+    for number in range(config.cycles):
+        prompts = _one_cycle(run, number, prompts)
+    measure_end(run, prompts)
+    run.sinks.log(metrics_rows(folder, config), ended=True)
 
 
 def _seed_prompt(config: RunConfig) -> str:

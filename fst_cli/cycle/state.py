@@ -27,6 +27,7 @@ class Run:
     folder: Path
     engines: Engines
     sinks: Sinks
+    label: str | None = None  # of the stage that is going on
     weights: Path | None = None  # the newest trained weights, at first those of init_from
     _policy: Policy | None = None
     _loaded: Path | None = None
@@ -75,6 +76,7 @@ class Run:
             say(f"complete and skipped: {len(self._skipped)} stages, the last: {self._skipped[-1]}")
             self._skipped.clear()
         say(f"[{label}]")
+        self.label = label
         run()
         self.sinks.log(write_metrics(self.folder, self.config))
         write_manifest(self.folder, self.config)

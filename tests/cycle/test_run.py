@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,7 +15,9 @@ from pathlib import Path
 import pytest
 
 from fst_cli import app
-from fst_cli.data.files import read_json, sha256
+from fst_cli.cycle.config import load_config
+from fst_cli.cycle.plan import planned
+from fst_cli.data.files import read_json, sha256, stage_path
 
 SMALL = [
     "--steps-per-cycle=2", "--cycles=2", "--set=problems_per_step=4", "--set=max_tokens=32",
@@ -186,9 +189,23 @@ def test_either_half_can_be_left_out(tmp_path, option, cells):
     assert (tmp_path / "half/cycle-000/step-00").exists() == (option == "--no-fast")
 
 
+@pytest.mark.parametrize("option", [[], ["--no-fast"], ["--no-slow"], ["--tasks=math,codeio", "--switch-every=2"]])
+def test_the_plan_is_what_a_run_does(option, tmp_path):
+    """Every stage, in its order."""
+    small = [o for o in SMALL if "difficulty" not in o]
+    options = option if "--tasks" in str(option) else ["--task=math", "--cycles=2", *option]
+    code, _, err = run_here("run", *small, *options, cwd=tmp_path)
+    assert code == 0, err
+    folder = tmp_path / "run"
+    stages = list(planned(load_config(folder / "config.toml"), folder))
+    assert re.findall(r"^\[(.*)\]$", err, re.MULTILINE) == [stage.label for stage in stages]
+    marks = {stage_path(stage.output) for stage in stages}
+    assert marks == set(folder.rglob("*stage.json")), "each leaves its mark there, and no other does"
+
+
 def test_a_dry_run_prints_the_plan_and_writes_nothing(tmp_path):
     code, out, err = run_here("plan", "--task=stargraph", "--dry-run", cwd=tmp_path)
-    assert code == 0 and err == "" and "plan/cycle-000/prompts.jsonl" in out
+    assert code == 0 and err == "" and "cycle-000: 1 evolve-prompts (432 samples)" in out
     assert list(tmp_path.iterdir()) == []
 
 
@@ -241,7 +258,7 @@ def test_a_run_starts_from_another_runs_newest_weights(finished, tmp_path):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--init-from", "nowhere"], "neither a run nor weights"),
+        (["--task=math", "--init-from", "nowhere"], "neither a run nor weights"),
         (["--tasks", "math,stargraph"], "switch_every is missing"),
         (["--tasks", "math,math", "--switch-every=6"], "names a task twice"),
         (["--task", "math", "--switch-every=6"], "needs several tasks"),
