@@ -1,0 +1,109 @@
+"""How populations of prompts change from cycle to cycle, and where the last one comes from."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from fst_cli.data import jsonl
+from fst_cli.data.records import Prompt
+from fst_cli.fast.lineage import load_ancestors
+from fst_cli.measure.history import Arm, History
+from fst_cli.report.lineage import drawn_tree
+from fst_cli.report.style import Drawing, Style, legend_below, panels, plain, slug
+
+SECTION = "The population of prompts"
+
+
+def population_figures(arms: Sequence[Arm], looks: dict[str, Style]) -> Iterator[Drawing]:
+    """Sizes and scores by cycle, and a tree for the first run of every arm that evolves."""
+    evolved = [arm for arm in arms if _by_cycle(arm, "fast/pool")]
+    for task in dict.fromkeys(arm.runs[0].config["task"] for arm in evolved):
+        shown = [arm for arm in evolved if arm.runs[0].config["task"] == task]
+        yield Drawing(
+            f"population-{slug(task)}",
+            SECTION,
+            f"{task}: pool, population and scores by cycle",
+            "Candidates in the pool after each evolution, distinct prompts in the population it leaves, and the best "
+            "mean reward on the cycle's anchor problems before (open) and after (filled) the evolution; every cycle "
+            f"has anchor problems of its own. Means over seeds, n = {_seeds(shown)}.",
+            _by_cycle_drawn(shown, looks),
+        )
+    for arm in evolved:
+        if tree := _tree(arm.runs[0]):
+            members, known, cycle = tree
+            yield Drawing(
+                f"lineage-{slug(arm.name)}",
+                SECTION,
+                f"{arm.name}: where the population of cycle {cycle} comes from",
+                f"Run with seed {arm.runs[0].seed}. A node is a prompt, a line leads from the prompt it was edited "
+                "from, a dashed line from a second parent. Colour: mean reward on the anchor problems it was last "
+                "scored on (grey: never scored); ringed: in the population, with its rank (0 is the lead prompt).",
+                drawn_tree(members, known),
+            )
+
+
+def last_population(run: History) -> tuple[list[Prompt], list[Prompt], int] | None:
+    """The newest population of a run, its ancestors, and its cycle; None where none was evolved yet."""
+    found = sorted(run.folder.glob("cycle-*/prompts.jsonl"))
+    if not found:
+        return None
+    return jsonl.read_all(found[-1], Prompt), load_ancestors(found[-1]), int(found[-1].parent.name.split("-")[-1])
+
+
+def _tree(run: History) -> tuple[list[Prompt], list[Prompt], int] | None:
+    """Members, everyone known by id (members as they are now), and the cycle."""
+    if not (found := last_population(run)):
+        return None
+    members, before, cycle = found
+    known: dict[str, Prompt] = {}
+    # The first of equal prompts: a later one only fills a place.
+    for prompt in [*members, *before]:
+        known.setdefault(prompt.id, prompt)
+    return members, list(known.values()), cycle
+
+
+def _by_cycle(arm: Arm, key: str) -> dict[int, float]:
+    """Mean over the seeds of a figure of each evolution, for the cycles that every seed has."""
+    each = [{row["cycle"]: float(row[key]) for row in run.rows if row.get(key) is not None} for run in arm.runs]
+    cycles = sorted(set.intersection(*(set(values) for values in each)))
+    return {cycle: sum(values[cycle] for values in each) / len(each) for cycle in cycles}
+
+
+def _distinct(arm: Arm, cycles: Sequence[int]) -> list[float]:
+    """Prompts of each population that are not equal, mean over seeds."""
+
+    def count(run: History, cycle: int) -> int:
+        return len({p.id for p in jsonl.read(run.folder / f"cycle-{cycle:03d}" / "prompts.jsonl", Prompt)})
+
+    return [sum(count(run, cycle) for run in arm.runs) / len(arm.runs) for cycle in cycles]
+
+
+def _by_cycle_drawn(arms: Sequence[Arm], looks: dict[str, Style]) -> Any:
+    figure, axes = panels(7.2, 3.4, columns=3)
+    handles = []
+    for place, arm in enumerate(arms):
+        pool, look = _by_cycle(arm, "fast/pool"), looks[arm.name]
+        handles.append(axes[0].plot(list(pool), list(pool.values()), **look.line)[0])
+        axes[1].plot(list(pool), _distinct(arm, list(pool)), **look.line)
+        before, after = _by_cycle(arm, "fast/anchor_mean_before"), _by_cycle(arm, "fast/anchor_mean_after")
+        for cycle in [cycle for cycle in before if cycle in after]:
+            x = cycle + (place - (len(arms) - 1) / 2) * min(0.12, 0.7 / len(arms))
+            pair = {"color": look.colour, "marker": look.marker, "clip_on": False}
+            axes[2].plot([x, x], [before[cycle], after[cycle]], color=look.colour, linewidth=1.2)
+            axes[2].plot([x], [before[cycle]], **pair, markerfacecolor="white")
+            axes[2].plot([x], [after[cycle]], **pair)
+    axes[0].set(title="pool", ylabel="candidate prompts")
+    axes[1].set(title="population", ylabel="distinct prompts")
+    axes[2].set(title="anchor problems", ylabel="best mean reward")
+    for one in axes:
+        one.set_xlabel("cycle")
+        one.xaxis.get_major_locator().set_params(integer=True)
+        one.margins(x=0.12)
+    axes[0].set_ylim(bottom=0)
+    axes[1].set_ylim(bottom=0)
+    legend_below(figure, handles, [plain(arm.name) for arm in arms])
+    return figure
+
+
+def _seeds(arms: Sequence[Arm]) -> str:
+    counts = sorted({len(arm.runs) for arm in arms})
+    return f"{' or '.join(map(str, counts))} seed{'' if counts == [1] else 's'} an arm"
