@@ -9,7 +9,7 @@ from typing import Any
 
 from fst_cli.measure.history import Arm
 from fst_cli.report.series import Seen, band_words, sample_words, seen, success_label
-from fst_cli.report.style import Drawing, Style, legend_below, panels, plain, slug
+from fst_cli.report.style import Drawing, Style, legend_below, panels, plain, slug, whole_numbers
 
 SECTION = "Continual learning"
 Lines = dict[str, dict[str, list[Seen]]]  # by task, by arm
@@ -100,6 +100,7 @@ def _drawn(
         axes.set_title(f"on {plain(task)}", loc="left")
         axes.margins(x=0.01)
     rows[-1].set_xlabel("RL updates")
+    whole_numbers(rows[-1].xaxis)
     figure.supylabel(label, fontsize=9.5)
     legend_below(figure, list(handles.values()), [plain(name) for name in handles])
     return figure

@@ -94,6 +94,6 @@ def _drawn(arms: Sequence[Arm], bars: dict[str, Bars], looks: dict[str, Style]) 
     axes.set(ylabel=success_label(arms), xlabel="")
     axes.grid(visible=False, axis="x")
     axes.margins(y=0.12)
-    axes.set_ylim(bottom=0.0)
+    axes.set_ylim(0.0, max(5.0, axes.get_ylim()[1]))
     legend_below(figure, handles, [plain(arm.name) for arm in arms])
     return figure

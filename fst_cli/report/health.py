@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from fst_cli.measure.history import Arm
-from fst_cli.report.style import Drawing, Style, legend_below, panels, plain, slug
+from fst_cli.report.style import Drawing, Style, legend_below, panels, plain, slug, whole_numbers
 
 PANELS = [
     ("slow/entropy", "entropy", "nats per token"),
@@ -58,6 +58,7 @@ def _drawn(arms: Sequence[Arm], looks: dict[str, Style]) -> Any:
             handles.setdefault(arm.name, line)
         one.set(title=title, ylabel=unit, xlabel="RL updates")
         one.margins(x=0.02)
+        whole_numbers(one.xaxis)
         if key == "slow/mismatch_kl" and all(mean > 0 for arm in arms for mean, _, _ in values(arm, key).values()):
             one.set_yscale("log")
         else:

@@ -13,27 +13,21 @@ Places = dict[str, tuple[float, float]]
 def tree_places(prompts: Sequence[Prompt]) -> tuple[Places, list[tuple[int, int, int]]]:
     """Where each prompt is drawn, and the first and last column of each cycle.
 
-    A column is a generation within a cycle; a prompt without children has a row of its own, one with children stands
-    in their middle. Only first parents count; one that is not among `prompts` is none.
+    A column is a generation within a cycle, so parents stand to the left; a prompt without children has a row of its
+    own, one with children, as their first parent, stands in their middle. A parent that is not in `prompts` is none.
     """
     by_id = {prompt.id: prompt for prompt in prompts}
-    parent = {p.id: p.parents[0] if p.parents and p.parents[0] in by_id else None for p in prompts}
-    _cut_rings(parent)
+    parents = _without_rings({p.id: [name for name in p.parents if name in by_id] for p in prompts})
     depth: dict[str, int] = {}
-    for prompt in prompts:
-        line = [prompt.id]
-        while (above := parent[line[-1]]) and by_id[above].cycle == prompt.cycle and above not in depth:
-            line.append(above)
-        for name in reversed(line):
-            above = parent[name]
-            depth[name] = depth[above] + 1 if above in depth and by_id[above].cycle == by_id[name].cycle else 0  # type: ignore[index]
+    for name, above in parents.items():
+        depth[name] = max([depth[one] + 1 for one in above if by_id[one].cycle == by_id[name].cycle], default=0)
     columns, first = [], 0
     for cycle in sorted({prompt.cycle for prompt in prompts}):
         last = first + max(depth[prompt.id] for prompt in prompts if prompt.cycle == cycle)
         columns.append((cycle, first, last))
         first = last + 1
     starts = {cycle: start for cycle, start, _ in columns}
-    rows = _rows(prompts, parent)
+    rows = _rows(prompts, {name: above[0] if above else None for name, above in parents.items()})
     return {p.id: (float(starts[p.cycle] + depth[p.id]), rows[p.id]) for p in prompts}, columns
 
 
@@ -42,10 +36,11 @@ def drawn_tree(members: Sequence[Prompt], prompts: Sequence[Prompt]) -> Any:
     from matplotlib import colormaps
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Normalize
+    from matplotlib.patheffects import withStroke
 
     places, columns = tree_places(prompts)
     rows = len({row for _, row in places.values()})
-    figure, (axes,) = panels(7.2, min(9.0, max(2.4, 1.3 + 0.3 * rows)))
+    figure, (axes,) = panels(7.2, min(9.0, max(1.8, 1.2 + 0.34 * rows)))
     scale, colours = Normalize(0.0, max([1.0, *(p.mean for p in prompts if p.mean is not None)])), colormaps["viridis"]
     for cycle, first, last in columns:
         if first:
@@ -62,7 +57,8 @@ def drawn_tree(members: Sequence[Prompt], prompts: Sequence[Prompt]) -> Any:
         rank = f" (rank {ranks[prompt.id]})" if ranks.get(prompt.id) is not None else ""
         if len(prompts) <= NAMED or rank:
             axes.annotate(f"{prompt.id[:6]}{rank}", places[prompt.id], (0, -8), textcoords="offset points",
-                          ha="center", va="top", fontsize=6.5, color="#333333")  # fmt: skip
+                          ha="center", va="top", fontsize=6.5, color="#333333",
+                          path_effects=[withStroke(linewidth=2.0, foreground="white")])  # fmt: skip
     bar = figure.colorbar(ScalarMappable(scale, colours), ax=axes, pad=0.01, fraction=0.03, aspect=25)
     bar.set_label("mean reward on anchor problems")
     axes.set(xticks=[], yticks=[], xlabel="generation within each cycle →")
@@ -94,16 +90,23 @@ def _rows(prompts: Sequence[Prompt], parent: dict[str, str | None]) -> dict[str,
     return rows
 
 
-def _cut_rings(parent: dict[str, str | None]) -> None:
-    """Ids are hashes, so a prompt that was edited back to its grandparent is its own ancestor."""
-    for start in parent:
-        path, name = {start}, start
-        while above := parent[name]:
-            if above in path:
-                parent[name] = None
-                break
-            path.add(above)
-            name = above
+def _without_rings(parents: dict[str, list[str]]) -> dict[str, list[str]]:
+    """The same with every parent before its children, less the edges that close a ring.
+
+    Ids are hashes of the text: a prompt that is edited back to its grandparent is an ancestor of itself.
+    """
+    done: dict[str, list[str]] = {}
+    for start in parents:
+        path = [start] if start not in done else []
+        while path:
+            name = path[-1]
+            above = next((one for one in parents[name] if one not in done and one not in path), None)
+            if above is None:
+                done[name] = [one for one in parents[name] if one in done]
+                path.pop()
+            else:
+                path.append(above)
+    return done
 
 
 def _edge(axes: Any, start: tuple[float, float], end: tuple[float, float], dashed: bool) -> None:

@@ -8,7 +8,7 @@ from fst_cli.data.records import Prompt
 from fst_cli.fast.lineage import load_ancestors
 from fst_cli.measure.history import Arm, History
 from fst_cli.report.lineage import drawn_tree
-from fst_cli.report.style import Drawing, Style, legend_below, panels, plain, slug
+from fst_cli.report.style import Drawing, Style, legend_below, panels, plain, slug, whole_numbers
 
 SECTION = "The population of prompts"
 
@@ -96,10 +96,11 @@ def _by_cycle_drawn(arms: Sequence[Arm], looks: dict[str, Style]) -> Any:
     axes[2].set(title="anchor problems", ylabel="best mean reward")
     for one in axes:
         one.set_xlabel("cycle")
-        one.xaxis.get_major_locator().set_params(integer=True)
-        one.margins(x=0.12)
-    axes[0].set_ylim(bottom=0)
-    axes[1].set_ylim(bottom=0)
+        whole_numbers(one.xaxis)
+        one.set_xlim(-0.5, max(max(_by_cycle(arm, "fast/pool")) for arm in arms) + 0.5)
+    for one in axes[:2]:
+        whole_numbers(one.yaxis)
+        one.set_ylim(0, one.get_ylim()[1] * 1.05)
     legend_below(figure, handles, [plain(arm.name) for arm in arms])
     return figure
 

@@ -15,7 +15,7 @@ from fst_cli.report.series import (
     success_label,
     tasks_of,
 )  # fmt: skip
-from fst_cli.report.style import Drawing, Style, legend_below, panels, plain, slug
+from fst_cli.report.style import Drawing, Style, legend_below, panels, plain, slug, whole_numbers
 
 SECTION = "Success along training"
 LABELS: dict[Axis, str] = {"update": "RL updates", "rollouts": "rollouts of both loops, mean over seeds"}
@@ -90,6 +90,7 @@ def along(arms: Sequence[Arm], task: str, looks: dict[str, Style], axis: Axis) -
     figure, (axes,) = panels(6.6, 4.2)
     handles = [draw_line(axes, seen(arm, task), looks[arm.name], axis) for arm in arms]
     axes.set(xlabel=LABELS[axis], ylabel=success_label(arms))
+    whole_numbers(axes.xaxis)
     fit_limits(axes, [one for arm in arms for one in seen(arm, task)])
     legend_below(figure, handles, [plain(arm.name) for arm in arms])
     return figure

@@ -116,9 +116,17 @@ def panels(width: float, height: float, rows: int = 1, columns: int = 1, **optio
 
 def legend_below(figure: Any, handles: Sequence[Any], labels: Sequence[str]) -> None:
     """A legend under the axes, where it covers no line."""
-    longest = max((len(label) for label in labels), default=0)
-    columns = max(1, min(len(labels), int(95 / (longest + 9))))
+    columns = len(labels)
+    while columns > 1 and sum(sorted(len(label) + 7 for label in labels)[-columns:]) > 90:
+        columns -= 1
     figure.legend(handles, labels, loc="outside lower center", ncols=columns, handlelength=3.2, columnspacing=1.6)
+
+
+def whole_numbers(axis: Any) -> None:
+    """Ticks of a matplotlib axis at integers only."""
+    from matplotlib.ticker import MaxNLocator
+
+    axis.set_major_locator(MaxNLocator(nbins="auto", steps=[1, 2, 5, 10], integer=True))
 
 
 def plain(text: str, longest: int = 48) -> str:
