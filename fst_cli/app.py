@@ -8,6 +8,7 @@ import typer
 
 from fst_cli import __version__
 from fst_cli.commands import (
+    compare,
     cycle,
     evaluate,
     evolve_prompts,
@@ -47,6 +48,7 @@ _COMMANDS: list[tuple[str, Callable[..., None]]] = [
     ("eval", evaluate.evaluate),
     ("kl", kl.kl),
     ("report", report.report),
+    ("compare", compare.compare),
     ("tasks", tasks.tasks),
     ("schema", schema.schema),
     ("fetch-model", fetch_model.fetch_model),

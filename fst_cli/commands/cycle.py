@@ -37,6 +37,9 @@ def cycle(
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="Any key of config.toml, as slow.learning_rate=1e-3.")
     ] = None,
+    sink: Annotated[
+        list[str] | None, typer.Option("--sink", help="Pass metrics.jsonl on: tensorboard, wandb or trackio.")
+    ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the run in --out, from its config.toml; --cycles may grow.")
     ] = False,
@@ -71,6 +74,7 @@ def cycle(
         "fast.enabled": False if no_fast else None,
         "slow.enabled": False if no_slow else None,
         "fast.reuse_rollouts": True if reuse_rollouts else None,
+        "sinks": sink or None,
         **parse_settings(set_ or []),
     }
     given = {name: value for name, value in given.items() if value is not None}

@@ -6,7 +6,7 @@ Unknown keys are errors that name the nearest known one (PITFALLS 29). Names fol
 import re
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -62,6 +62,9 @@ class RunConfig(Record):
     problems_per_step: int = Field(default=32, ge=1)
     temperature: float = Field(default=1.0, gt=0, description="of training rollouts and prompt scoring")
     max_tokens: int = Field(default=4096, ge=1)
+    sinks: list[Literal["tensorboard", "wandb", "trackio"]] = Field(
+        default_factory=list, description="where metrics.jsonl's lines go besides"
+    )
     engine: EngineSettings = EngineSettings()
     fast: FastConfig = FastConfig()
     slow: SlowConfig = SlowConfig()

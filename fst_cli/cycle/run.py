@@ -3,12 +3,15 @@
 Nothing here computes, and every stage could as well have been run alone.
 """
 
+import contextlib
 import functools
 from pathlib import Path
 from typing import Any
 
 from fst_cli.cycle.config import RunConfig
 from fst_cli.cycle.measurements import measure_end, measure_now
+from fst_cli.cycle.metrics import metrics_rows
+from fst_cli.cycle.sinks import Sinks
 from fst_cli.cycle.state import Run
 from fst_cli.data import jsonl
 from fst_cli.data.files import is_complete, read_json, stage_path
@@ -26,8 +29,8 @@ from fst_cli.tasks.registry import get_task
 
 def run_cycles(config: RunConfig, folder: Path) -> None:
     """Run or go on with a run whose config.toml is in `folder`."""
-    with Engines(config.engine_settings) as engines:
-        run = Run(config, folder, engines)
+    with Engines(config.engine_settings) as engines, contextlib.closing(Sinks(config, folder)) as sinks:
+        run = Run(config, folder, engines, sinks)
         for task in config.tasks:
             _data(run, task)
         prompts = folder / "seed.jsonl"
@@ -38,6 +41,7 @@ def run_cycles(config: RunConfig, folder: Path) -> None:
         for number in range(config.cycles):
             prompts = _one_cycle(run, number, prompts)
         measure_end(run, prompts)
+        sinks.log(metrics_rows(folder, config), ended=True)
 
 
 def _seed_prompt(config: RunConfig) -> str:

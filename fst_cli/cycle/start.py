@@ -12,6 +12,7 @@ from fst_cli.cycle.manifest import write_manifest
 from fst_cli.cycle.plan import plan_lines
 from fst_cli.cycle.recipes import recipe
 from fst_cli.cycle.run import run_cycles
+from fst_cli.cycle.sinks import check_sinks
 from fst_cli.data.errors import UsageError
 from fst_cli.data.files import is_complete, read_json, stage_path, sweep
 from fst_cli.policy.names import resolve_model
@@ -19,7 +20,7 @@ from fst_cli.slow.distributed import process_count
 from fst_cli.stages.generate import check_options
 
 DEFAULT_MODEL = "mini"
-_GROWS_ON_RESUME = {"cycles"}
+_GROWS_ON_RESUME = {"cycles", "sinks"}
 
 
 def start(folder: Path, given: dict[str, Any], *, resume: bool, overwrite: bool, dry_run: bool) -> None:
@@ -32,6 +33,7 @@ def start(folder: Path, given: dict[str, Any], *, resume: bool, overwrite: bool,
     config = _resumed(folder, given) if resume else _fresh(given)
     for task in config.tasks:
         check_options(task, config.options_of(task))
+    check_sinks(config.sinks)
     if dry_run:
         sys.stdout.write("\n".join(plan_lines(config, folder)) + "\n")
         return

@@ -13,6 +13,7 @@ from fst_cli.console import say
 from fst_cli.cycle.config import RunConfig
 from fst_cli.cycle.manifest import write_manifest
 from fst_cli.cycle.metrics import write_metrics
+from fst_cli.cycle.sinks import Sinks
 from fst_cli.data.files import is_up_to_date
 from fst_cli.engines.registry import Engines
 from fst_cli.policy.model import Policy, load_policy
@@ -25,6 +26,7 @@ class Run:
     config: RunConfig
     folder: Path
     engines: Engines
+    sinks: Sinks
     weights: Path | None = None  # the newest trained weights, at first those of init_from
     _policy: Policy | None = None
     _loaded: Path | None = None
@@ -74,6 +76,6 @@ class Run:
             self._skipped.clear()
         say(f"[{label}]")
         run()
-        write_metrics(self.folder, self.config)
+        self.sinks.log(write_metrics(self.folder, self.config))
         write_manifest(self.folder, self.config)
         return True

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from fst_cli.measure.intervals import bootstrap_mean, wilson
+from fst_cli.measure.intervals import bootstrap_mean, over_seeds, wilson
 
 
 def test_the_interval_covers_the_truth_as_often_as_it_says():
@@ -28,3 +28,16 @@ def test_equal_values_have_no_width_and_the_same_seed_the_same_interval():
     values = np.linspace(0, 1, 30)
     assert bootstrap_mean(values, 1) == bootstrap_mean(values, 1) != bootstrap_mean(values, 2)
     assert bootstrap_mean(values).mean == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("seeds", [2, 3, 5])
+def test_students_interval_covers_the_truth_with_few_seeds(seeds):
+    rng = np.random.default_rng(2)
+    found = [over_seeds(rng.normal(0.5, 0.1, seeds)) for _ in range(1000)]
+    assert 0.93 <= sum(e.low <= 0.5 <= e.high for e in found) / 1000 <= 0.97
+
+
+def test_one_seed_has_no_interval_and_says_so():
+    one = over_seeds([0.5])
+    assert (one.low, one.high) == (None, None) and str(one) == "0.500 (one seed)"
+    assert str(over_seeds([0.4, 0.5, 0.6])) == "0.500 [0.252, 0.748], 3 seeds"
