@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from fst_cli.measure.history import Arm
 from fst_cli.report.continual import continual_figures
 from fst_cli.report.cost import cost_figures
+from fst_cli.report.fits import fit_figures
 from fst_cli.report.grid import grid_figures
 from fst_cli.report.health import health_figures
 from fst_cli.report.population import population_figures
@@ -17,6 +18,7 @@ def all_figures(arms: Sequence[Arm]) -> list[Drawing]:
     looks = styles(arms)
     drawings = [
         *reward_figures(arms, looks),
+        *fit_figures(arms, looks),
         *kl_figures(arms, looks),
         *plasticity_figures(arms, looks),
         *continual_figures(arms, looks),

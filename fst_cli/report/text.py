@@ -7,7 +7,9 @@ import re
 
 LONGEST = 20_000  # characters of one text
 # Marks that turn the direction of what follows, and characters without width: they make text look like what it is not.
-_HIDDEN = re.compile("[\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff\x80-\x9f]")
+_HIDDEN = re.compile(
+    "[\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff\x80-\x9f]"
+)
 _CONTROL = {code: 0x2400 + code for code in range(0x20) if chr(code) not in "\n\t"} | {0x7F: 0x2421}
 _CREDENTIALS = re.compile(r"(?<=://)[^\s/\"'?#]*@")
 
