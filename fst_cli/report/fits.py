@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from fst_cli.measure.compare import series
 from fst_cli.measure.curves import curve
 from fst_cli.measure.history import Arm
 from fst_cli.measure.scaling import Fit, Refusal, fit_sigmoid
@@ -16,27 +17,23 @@ def fit_figures(arms: Sequence[Arm], looks: dict[str, Style]) -> Iterator[Drawin
     """A figure a task, where at least one arm's curve supports a fit; the caption says why others do not."""
     alone = [arm for arm in arms if is_alone(arm)]
     for task in tasks_of(alone):
-        points = {arm.name: _points(arm, task) for arm in alone if arm.tasks == [task]}
+        points = {arm.name: series(arm, task) for arm in alone if arm.tasks == [task] and curve(arm, task)}
         points = {name: found for name, found in points.items() if any(found[0])}
         fits = {name: fit_sigmoid(*found) for name, found in points.items()}
         if not any(isinstance(fit, Fit) for fit in fits.values()):
             continue
         shown = [arm for arm in alone if arm.name in points]
+        words = " ".join(_words(name, fit) for name, fit in fits.items())
         yield Drawing(
             f"fit-{slug(task)}",
             "Asymptotes",
             f"{task}: sigmoid fits and asymptotes",
-            "R(C) = R0 + (A - R0) / (1 + (Cmid / C)^B) over C updates, fitted to mean success over seeds (evaluations "
-            "right after an evolution left out); bar at the right: the asymptote A with its 95 % interval, by "
-            f"bootstrap of the residuals. {' '.join(_words(name, fit) for name, fit in fits.items())} "
-            f"{sample_words(shown)}.",
+            "R(C) = R0 + (A - R0) / (1 + (Cmid / C)^B) over C updates, fitted to mean success over seeds, as in `fst "
+            "compare`: from the last evaluation before the first update on, without those right after an evolution "
+            "later on. At the right: the asymptote A with its 95 % interval, by bootstrap of the residuals; thin: "
+            f"beyond an arm's evaluations. {words} {sample_words(shown)}.",
             _drawn(shown, points, fits, looks),
         )
-
-
-def _points(arm: Arm, task: str) -> Points:
-    steps = [step for step in curve(arm, task) if not step.evolved]
-    return [step.update for step in steps], [step.success.mean for step in steps]
 
 
 def _words(name: str, fit: Fit | Refusal) -> str:
@@ -66,8 +63,10 @@ def _drawn(
         handles.append(Line2D([], [], linestyle=dash, **dots))
         tops += [value * PERCENT for value in y]
         if isinstance(fit, Fit):
-            x_N = np.linspace(0.0, last, 200)
-            axes.plot(x_N[1:], fit.predict(x_N[1:]) * PERCENT, color=look.colour, linestyle=look.dash)
+            for begin, end, width in ((0.0, max(x), 1.7), (max(x), last, 0.8)):
+                x_N = np.linspace(begin, end, 200)[1:]
+                drawn = {"color": look.colour, "linestyle": look.dash, "linewidth": width}
+                axes.plot(x_N, fit.predict(x_N) * PERCENT, **drawn)
             low, high = (limit * PERCENT for limit in fit.intervals["asymptote"])
             # Beyond the last point, one beside the other: asymptotes often lie together.
             at, level = last * (1.06 + 0.035 * place), fit.asymptote * PERCENT

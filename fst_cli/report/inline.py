@@ -3,6 +3,8 @@
 import re
 from xml.etree import ElementTree as ET
 
+from fst_cli.report.text import visible
+
 SVG = "{http://www.w3.org/2000/svg}"
 XLINK = "{http://www.w3.org/1999/xlink}"
 _REFERENCE = re.compile(r"url\(#([^)]*)\)")
@@ -24,7 +26,7 @@ def inline_svg(svg: bytes, name: str, label: str) -> str:
         element.attrib = {_bare(key): _renamed(_bare(key), value, name) for key, value in element.attrib.items()}
     for key in ("width", "height", "version"):
         root.attrib.pop(key, None)
-    root.attrib |= {"role": "img", "aria-label": label}
+    root.attrib |= {"role": "img", "aria-label": visible(label)}
     return ET.tostring(root, encoding="unicode")
 
 

@@ -60,7 +60,7 @@ def drawn_tree(members: Sequence[Prompt], prompts: Sequence[Prompt]) -> Any:
                           ha="center", va="top", fontsize=6.5, color="#333333",
                           path_effects=[withStroke(linewidth=2.0, foreground="white")])  # fmt: skip
     bar = figure.colorbar(ScalarMappable(scale, colours), ax=axes, pad=0.01, fraction=0.03, aspect=25)
-    bar.set_label("mean reward on anchor problems")
+    bar.set_label("mean reward", fontsize=8.5)
     axes.set(xticks=[], yticks=[], xlabel="generation within each cycle →")
     for side in axes.spines.values():
         side.set_visible(False)

@@ -9,7 +9,7 @@ from fst_cli import __version__
 from fst_cli.measure.history import Arm
 from fst_cli.report.samples import populations, sampled_runs
 from fst_cli.report.series import tasks_of
-from fst_cli.report.tables import COLUMNS, arm_row, configurations
+from fst_cli.report.tables import COSTS, RESULTS, configurations, cost_row, result_row
 from fst_cli.report.text import cut, visible
 
 GENERATOR = '<meta name="generator" content="fst report">'  # what tells a report from a folder of something else
@@ -40,8 +40,10 @@ def page(arms: Sequence[Arm], figures: Sequence[Figure]) -> str:
         runs=sum(len(arm.runs) for arm in arms),
         tasks=tasks_of(arms),
         several=any(len(arm.runs) > 1 for arm in arms),
-        columns=COLUMNS,
-        rows=[arm_row(arm) for arm in arms],
+        tables=[
+            ("What was run", RESULTS, [result_row(arm) for arm in arms]),
+            ("What it cost", ["arm", *COSTS, "all stages, s"], [cost_row(arm) for arm in arms]),
+        ],
         sections=sections,
         svgs={figure.name: Markup(figure.svg) for figure in figures},
         configurations=configurations(arms),

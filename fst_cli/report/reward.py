@@ -101,7 +101,11 @@ def draw_line(axes: Any, shown: list[Seen], look: Style, axis: Axis) -> Any:
     x = [one.step.at(axis) for one in shown]
     if axis == "update" and not _moves(shown, axis):
         axes.axhspan(shown[-1].low, shown[-1].high, color=look.colour, alpha=0.08, linewidth=0)
-        return axes.axhline(shown[-1].mean, **look.line, markevery=2)
+        places = [place / 8 for place in range(9)]
+        (line,) = axes.plot(
+            places, [shown[-1].mean] * 9, **look.line, markevery=slice(1, 8), transform=axes.get_yaxis_transform()
+        )
+        return line
     axes.fill_between(x, [s.low for s in shown], [s.high for s in shown], color=look.colour, alpha=0.16, linewidth=0)
     return _marked(axes, x, shown, look)
 

@@ -132,7 +132,7 @@ def whole_numbers(axis: Any) -> None:
 def plain(text: str, longest: int = 48) -> str:
     """A name as matplotlib is to draw it: one line, no formula, never hidden from a legend."""
     text = "".join(char if char.isprintable() else "?" for char in text)
-    text = text if len(text) <= longest else f"{text[: longest - 1]}…"
+    text = text if len(text) <= longest else f"…{text[1 - longest :]}"  # what tells paths apart is at the end
     text = text.replace("$", r"\$")
     return f"\u200a{text}" if text.startswith("_") else text
 

@@ -12,11 +12,16 @@ from fst_cli.report.cost import seconds_of
 from fst_cli.report.series import kl_limits, seen
 from fst_cli.report.text import without_credentials
 
-COLUMNS = ["arm", "method", "model", "seeds", "updates", "RL rollouts", "evolution rollouts", "generated tokens",
-           "trained tokens", "reflections", "reflection tokens", "training s", "all stages s",
-           "final success, %", "final KL, nats per token"]  # fmt: skip
-COSTS = ["slow/rollouts", "fast/rollouts", "generated_tokens", "slow/trained_tokens", "fast/reflections",
-         "fast/reflection_tokens", "seconds"]  # fmt: skip
+RESULTS = ["arm", "method", "model", "seeds", "updates", "final success, %", "final KL, nats per token"]
+COSTS = {
+    "RL rollouts": "cost/slow/rollouts",
+    "evolution rollouts": "cost/fast/rollouts",
+    "generated tokens": "cost/generated_tokens",
+    "trained tokens": "cost/slow/trained_tokens",
+    "reflections": "cost/fast/reflections",
+    "reflection tokens": "cost/fast/reflection_tokens",
+    "training, s": "cost/seconds",
+}
 
 
 @dataclass(frozen=True)
@@ -29,23 +34,26 @@ class Configuration:
     made_by: str
 
 
-def arm_row(arm: Arm) -> list[str]:
-    """An arm in the words of COLUMNS; costs are means over seeds at the end, or as far as the runs have come."""
+def result_row(arm: Arm) -> list[str]:
+    """What an arm is and where it ended, in the order of RESULTS."""
     config = arm.runs[0].config
     start = f" from {without_credentials(str(config['init_from']))}" if config.get("init_from") else ""
-    costs = [_number(_mean([_last(run, f"cost/{name}") for run in arm.runs])) for name in COSTS]
-    spent = seconds_of(arm)
     return [
         arm.name,
         arm.runs[0].method,
         f"{without_credentials(str(config['model']))}{start}",
         f"{len(arm.runs)} ({', '.join(str(run.seed) for run in arm.runs)})",
         _updates(arm),
-        *costs,
-        _number(sum(spent.values())) if spent else "–",
         "\n".join(_success(arm, task) for task in arm.tasks),
         "\n".join(_kl(arm, task) for task in arm.tasks),
     ]
+
+
+def cost_row(arm: Arm) -> list[str]:
+    """What an arm has cost at the end, or as far as its runs have come: the arm, COSTS, and seconds of all stages."""
+    spent = seconds_of(arm)
+    costs = [_number(_mean([_last(run, key) for run in arm.runs])) for key in COSTS.values()]
+    return [arm.name, *costs, _number(sum(spent.values())) if spent else "–"]
 
 
 def configurations(arms: Sequence[Arm]) -> list[Configuration]:

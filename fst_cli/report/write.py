@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fst_cli.console import say
-from fst_cli.data.errors import UsageError
+from fst_cli.data.errors import DataError, UsageError
 from fst_cli.data.files import atomic_folder
 from fst_cli.measure.history import load_arms
 from fst_cli.report.figures import all_figures
@@ -20,6 +20,9 @@ def write_report(places: Sequence[Path], out: Path) -> None:
     """
     _refuse_to_replace(out)
     arms = load_arms(list(places))
+    for run in (run for arm in arms for run in arm.runs):
+        if missing := [key for key in ("model", "cycles", "steps_per_cycle") if key not in run.config]:
+            raise DataError(f"{run.folder}/config.toml: not the configuration of a run: `{missing[0]}` is missing")
     figures = []
     with atomic_folder(out) as folder, look():
         for number, drawing in enumerate(all_figures(arms)):
