@@ -41,6 +41,6 @@ def _bare(key: str) -> str:
 def _renamed(key: str, value: str, name: str) -> str:
     if key == "id":
         return f"{name}-{value}"
-    if key == "href":
-        return f"#{name}-{value.removeprefix('#')}"
+    if key == "href" and value.startswith("#"):
+        return f"#{name}-{value[1:]}"
     return _REFERENCE.sub(lambda found: f"url(#{name}-{found.group(1)})", value)

@@ -10,6 +10,7 @@ from fst_cli.report.series import (
     band_words,
     is_alone,
     kl_limits,
+    origin,
     sample_words,
     seen,
     success_label,
@@ -55,7 +56,7 @@ def plasticity_figures(arms: Sequence[Arm], looks: dict[str, Style]) -> Iterator
         base = [a for a in arms if is_alone(a) and a.tasks == [task] and a.runs[0].method == "rl" and seen(a, task)]
         if not begun:
             continue
-        origins = "; ".join(f"{arm.name} starts from {_origin(arm)}" for arm in begun)
+        origins = "; ".join(f"{arm.name} starts from {origin(arm)}" for arm in begun)
         beside = f" {', '.join(arm.name for arm in base)}: from the base model." if base else ""
         yield Drawing(
             f"plasticity-{slug(task)}",
@@ -150,11 +151,3 @@ def _marked(axes: Any, x: list[float], shown: list[Seen], look: Style) -> Any:
 
 def _moves(shown: list[Seen], axis: Axis) -> bool:
     return any(one.step.at(axis) > 0 for one in shown)
-
-
-def _origin(arm: Arm) -> str:
-    """The run that an arm's weights come from: what is left of the path before the cycle, at most three parts."""
-    parts = str(arm.runs[0].config["init_from"]).replace("\\", "/").split("/")
-    before = [part for part in parts if part]
-    cut = next((place for place, part in enumerate(before) if part.startswith("cycle-")), len(before))
-    return "/".join(before[max(0, cut - 3) : cut]) or "/".join(before)

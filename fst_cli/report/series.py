@@ -1,11 +1,12 @@
 """What the figures of success are drawn from: evaluations with their intervals, and who was measured how."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fst_cli.measure.curves import Step, curve
 from fst_cli.measure.history import Arm
 from fst_cli.measure.intervals import OverSeeds
+from fst_cli.report.text import without_credentials
 
 PERCENT = 100
 
@@ -83,9 +84,12 @@ def success_label(arms: Sequence[Arm]) -> str:
     return f"success, mean@{samples.pop()} (%)" if len(samples) == 1 else "success (%)"
 
 
-def means(arm: Arm, value: Callable[[int], float]) -> float:
-    """Mean over the runs of an arm of something by their place."""
-    return sum(value(place) for place in range(len(arm.runs))) / len(arm.runs)
+def origin(arm: Arm) -> str:
+    """The run that an arm's weights come from: what is left of the path before the cycle, at most three parts."""
+    parts = without_credentials(str(arm.runs[0].config["init_from"])).replace("\\", "/").split("/")
+    before = [part for part in parts if part]
+    cut = next((place for place, part in enumerate(before) if part.startswith("cycle-")), len(before))
+    return "/".join(before[max(0, cut - 3) : cut]) or "/".join(before)
 
 
 def _counted(n: int, what: str) -> str:

@@ -9,7 +9,7 @@ from fst_cli.data.files import read_json
 from fst_cli.measure.curves import curve
 from fst_cli.measure.history import Arm, History
 from fst_cli.report.cost import seconds_of
-from fst_cli.report.series import kl_limits, seen
+from fst_cli.report.series import kl_limits, origin, seen
 from fst_cli.report.text import without_credentials
 
 RESULTS = ["arm", "method", "model", "seeds", "updates", "final success, %", "final KL, nats per token"]
@@ -37,7 +37,7 @@ class Configuration:
 def result_row(arm: Arm) -> list[str]:
     """What an arm is and where it ended, in the order of RESULTS."""
     config = arm.runs[0].config
-    start = f" from {without_credentials(str(config['init_from']))}" if config.get("init_from") else ""
+    start = f"\nfrom {origin(arm)}" if config.get("init_from") else ""
     return [
         arm.name,
         arm.runs[0].method,
@@ -87,13 +87,18 @@ def _made_by(run: History) -> str:
     return ", ".join([f"fst {manifest.get('fst')}{commit}", *names, f"host {manifest.get('host')}"])
 
 
-def _updates(arm: Arm) -> str:
-    """How many were made, of how many; GEPA alone counts cycles."""
+def _progress(arm: Arm) -> tuple[int, list[int]]:
+    """How many updates were planned, and how many each run has made; GEPA alone counts cycles."""
     config, slow = arm.runs[0].config, arm.runs[0].config["slow"]["enabled"]
     planned = config["cycles"] * (config["steps_per_cycle"] if slow else 1)
-    made = sorted({run.rows[-1]["update"] if slow else len({*_cycles(run)}) for run in arm.runs if run.rows} or {0})
-    word = "" if slow else " cycles"
-    return f"{planned}{word}" if made == [planned] else f"{'–'.join(map(str, made))} of {planned}{word}"
+    return planned, [(run.rows[-1]["update"] if slow else len({*_cycles(run)})) if run.rows else 0 for run in arm.runs]
+
+
+def _updates(arm: Arm) -> str:
+    planned, made = _progress(arm)
+    word = "" if arm.runs[0].config["slow"]["enabled"] else " cycles"
+    counts = "–".join(map(str, sorted({min(made), max(made)})))
+    return f"{planned}{word}" if min(made) == max(made) == planned else f"{counts} of {planned}{word}"
 
 
 def _cycles(run: History) -> list[int]:
@@ -102,16 +107,23 @@ def _cycles(run: History) -> list[int]:
 
 def _success(arm: Arm, task: str) -> str:
     shown = seen(arm, task)
-    prefix = f"{task}: " if len(arm.tasks) > 1 else ""
-    return f"{prefix}{shown[-1].mean:.1f} [{shown[-1].low:.1f}, {shown[-1].high:.1f}]" if shown else f"{prefix}–"
+    if not shown:
+        return f"{_said_first(arm, task)}–"
+    return f"{_said_first(arm, task)}{shown[-1].mean:.1f} [{shown[-1].low:.1f}, {shown[-1].high:.1f}]"
 
 
 def _kl(arm: Arm, task: str) -> str:
-    steps, prefix = curve(arm, task), f"{task}: " if len(arm.tasks) > 1 else ""
+    steps = curve(arm, task)
     if not steps or not (found := steps[-1].kl):
-        return f"{prefix}–"
+        return f"{_said_first(arm, task)}–"
     low, high = kl_limits(arm, task)[-1]
-    return f"{prefix}{found.mean:.4f} [{low:.4f}, {high:.4f}]"
+    return f"{_said_first(arm, task)}{found.mean:.4f} [{low:.4f}, {high:.4f}]"
+
+
+def _said_first(arm: Arm, task: str) -> str:
+    """The task where there are several, and a word where a run has not ended: the last that all seeds have measured."""
+    planned, made = _progress(arm)
+    return (f"{task}: " if len(arm.tasks) > 1 else "") + ("so far " if min(made) < planned else "")
 
 
 def _last(run: History, name: str) -> float:
