@@ -41,10 +41,9 @@ def drawn_tree(members: Sequence[Prompt], prompts: Sequence[Prompt]) -> Any:
     places, columns = tree_places(prompts)
     rows = len({row for _, row in places.values()})
     figure, (axes,) = panels(7.2, min(9.0, max(1.8, 1.2 + 0.34 * rows)))
-    scale, colours = (
-        Normalize(0.0, max([1.0, *(p.mean for p in prompts if p.mean is not None)])),
-        colormaps["viridis"].resampled(20),
-    )
+    scale = Normalize(0.0, max([1.0, *(prompt.mean for prompt in prompts if prompt.mean is not None)]))
+    # Twenty steps of colour are twenty outlines; more would be a picture inside the SVG.
+    colours = colormaps["viridis"].resampled(20)
     for cycle, first, last in columns:
         if first:
             axes.axvline(first - 0.5, color="#999999", linewidth=0.8, linestyle=(0, (4, 3)))
@@ -62,7 +61,6 @@ def drawn_tree(members: Sequence[Prompt], prompts: Sequence[Prompt]) -> Any:
             axes.annotate(f"{prompt.id[:6]}{rank}", places[prompt.id], (0, -8), textcoords="offset points",
                           ha="center", va="top", fontsize=6.5, color="#333333",
                           path_effects=[withStroke(linewidth=2.0, foreground="white")])  # fmt: skip
-    # Twenty steps of colour are twenty outlines; more would be a picture inside the SVG.
     bar = figure.colorbar(ScalarMappable(scale, colours), ax=axes, pad=0.01, fraction=0.03, aspect=25)
     bar.set_label("mean reward", fontsize=8.5)
     axes.set(xticks=[], yticks=[], xlabel="generation within each cycle →")

@@ -26,30 +26,33 @@ class Figure:
     svg: str
 
 
-def page(arms: Sequence[Arm], figures: Sequence[Figure]) -> str:
-    """The page of some arms."""
+def facts(arms: Sequence[Arm]) -> dict[str, Any]:
+    """All that the page shows beside the figures, read from the runs' files."""
+    return {
+        "arms": [arm.name for arm in arms],
+        "runs": sum(len(arm.runs) for arm in arms),
+        "tasks": tasks_of(arms),
+        "several": any(len(arm.runs) > 1 for arm in arms),
+        "tables": [
+            ("What was run", RESULTS, [result_row(arm) for arm in arms]),
+            ("What it cost", ["arm", *COSTS, "all stages, s"], [cost_row(arm) for arm in arms]),
+        ],
+        "configurations": configurations(arms),
+        "populations": populations(arms),
+        "sampled": sampled_runs(arms),
+    }
+
+
+def page(found: dict[str, Any], figures: Sequence[Figure]) -> str:
+    """The page of some `facts` and figures."""
     from markupsafe import Markup
 
     sections: dict[str, list[Figure]] = {}
     for figure in figures:
         sections.setdefault(figure.section, []).append(figure)
-    return _template().render(
-        generator=Markup(GENERATOR),
-        version=__version__,
-        arms=[arm.name for arm in arms],
-        runs=sum(len(arm.runs) for arm in arms),
-        tasks=tasks_of(arms),
-        several=any(len(arm.runs) > 1 for arm in arms),
-        tables=[
-            ("What was run", RESULTS, [result_row(arm) for arm in arms]),
-            ("What it cost", ["arm", *COSTS, "all stages, s"], [cost_row(arm) for arm in arms]),
-        ],
-        sections=sections,
-        svgs={figure.name: Markup(figure.svg) for figure in figures},
-        configurations=configurations(arms),
-        populations=populations(arms),
-        sampled=sampled_runs(arms),
-    )
+    svgs = {figure.name: Markup(figure.svg) for figure in figures}
+    own = {"generator": Markup(GENERATOR), "version": __version__, "sections": sections, "svgs": svgs}
+    return _template().render(found | own)
 
 
 def _template() -> Any:

@@ -68,13 +68,14 @@ def _by_cycle(arm: Arm, key: str) -> dict[int, float]:
     return {cycle: sum(values[cycle] for values in each) / len(each) for cycle in cycles}
 
 
-def _distinct(arm: Arm, cycles: Sequence[int]) -> list[float]:
-    """Prompts of each population that are not equal, mean over seeds."""
-
-    def count(run: History, cycle: int) -> int:
-        return len({p.id for p in jsonl.read(run.folder / f"cycle-{cycle:03d}" / "prompts.jsonl", Prompt)})
-
-    return [sum(count(run, cycle) for run in arm.runs) / len(arm.runs) for cycle in cycles]
+def _distinct(arm: Arm, cycles: Sequence[int]) -> dict[int, float]:
+    """Prompts of each population that are not equal, mean over seeds; of cycles whose files all runs still have."""
+    found = {}
+    for cycle in cycles:
+        paths = [run.folder / f"cycle-{cycle:03d}" / "prompts.jsonl" for run in arm.runs]
+        if all(path.exists() for path in paths):
+            found[cycle] = sum(len({p.id for p in jsonl.read(path, Prompt)}) for path in paths) / len(paths)
+    return found
 
 
 def _by_cycle_drawn(arms: Sequence[Arm], looks: dict[str, Style]) -> Any:
@@ -83,7 +84,8 @@ def _by_cycle_drawn(arms: Sequence[Arm], looks: dict[str, Style]) -> Any:
     for place, arm in enumerate(arms):
         pool, look = _by_cycle(arm, "fast/pool"), looks[arm.name]
         handles.append(axes[0].plot(list(pool), list(pool.values()), **look.line)[0])
-        axes[1].plot(list(pool), _distinct(arm, list(pool)), **look.line)
+        distinct = _distinct(arm, list(pool))
+        axes[1].plot(list(distinct), list(distinct.values()), **look.line)
         before, after = _by_cycle(arm, "fast/anchor_mean_before"), _by_cycle(arm, "fast/anchor_mean_after")
         for cycle in [cycle for cycle in before if cycle in after]:
             x = cycle + (place - (len(arms) - 1) / 2) * min(0.12, 0.7 / len(arms))

@@ -9,7 +9,7 @@ from fst_cli.data.files import atomic_folder
 from fst_cli.measure.history import load_arms
 from fst_cli.report.figures import all_figures
 from fst_cli.report.inline import inline_svg
-from fst_cli.report.page import GENERATOR, Figure, page
+from fst_cli.report.page import GENERATOR, Figure, facts, page
 from fst_cli.report.style import look, png, svg
 
 
@@ -23,7 +23,8 @@ def write_report(places: Sequence[Path], out: Path) -> None:
     for run in (run for arm in arms for run in arm.runs):
         if missing := [key for key in ("model", "cycles", "steps_per_cycle") if key not in run.config]:
             raise DataError(f"{run.folder}/config.toml: not the configuration of a run: `{missing[0]}` is missing")
-    figures = []
+    # Files that are broken are found before anything is drawn.
+    found, figures = facts(arms), []
     with atomic_folder(out) as folder, look():
         for number, drawing in enumerate(all_figures(arms)):
             outlines = svg(drawing.figure)
@@ -31,7 +32,7 @@ def write_report(places: Sequence[Path], out: Path) -> None:
             (folder / f"{drawing.name}.svg").write_bytes(outlines)
             words = (drawing.name, drawing.section, drawing.title, drawing.caption)
             figures.append(Figure(*words, inline_svg(outlines, f"f{number}", drawing.title)))
-        text = page(arms, figures)
+        text = page(found, figures)
         (folder / "index.html").write_text(text, encoding="utf-8")
     runs = sum(len(arm.runs) for arm in arms)
     size = len(text.encode()) / 2**20

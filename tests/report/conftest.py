@@ -37,7 +37,7 @@ class Planted:
     ):
         self.folder, self.tasks, self.seed, self.hostile = folder, task.split(","), seed, hostile
         self.fast, self.slow, self.cycles, self.steps = fast, slow, cycles, steps if slow else 1
-        self.curve = curve or (lambda name, update: min(0.9, 0.1 + 0.12 * update + 0.01 * seed))
+        self.curve = curve or (lambda name, update: min(0.9, 0.1 + 0.12 * update) + 0.01 * seed)
         self.evolved = evolved or (lambda name, cycle: 0.4 + 0.1 * cycle + 0.01 * seed)
         self.config = {
             "task": task, "model": "mini", "seed": seed, "cycles": cycles, "steps_per_cycle": self.steps, "switch_every": 0,

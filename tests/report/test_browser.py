@@ -88,4 +88,4 @@ def test_the_page_never_scrolls_sideways(browser, width):
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
     browser.execute_script("document.querySelectorAll('details').forEach(one => one.open = true)")
     widths = browser.execute_script("return [window.innerWidth, document.documentElement.scrollWidth]")
-    assert widths == [width, width]
+    assert widths[0] == width and widths[1] <= width

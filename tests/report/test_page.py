@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 import pytest
 
 from fst_cli.measure.history import load_arms
-from fst_cli.report.page import page
+from fst_cli.report.page import facts, page
 from fst_cli.report.samples import sampled_runs, spread
 from fst_cli.report.text import cut, visible, without_credentials
 
@@ -108,7 +108,7 @@ def test_long_texts_are_cut_and_say_so(tmp_path, plant):
     run = plant(tmp_path / "run", fast=False, cycles=1, steps=1).write()
     path = run / "cycle-000" / "step-00" / "rollouts.jsonl"
     path.write_text(path.read_text().replace("sample 0 says", "x" * 30_000))
-    text = page(load_arms([run]), [])
+    text = page(facts(load_arms([run])), [])
     assert "x" * 20_000 in text and "x" * 20_001 not in text and "more characters)" in text
     assert cut("abc", 2) == "ab\n… (1 more characters)" and cut("abc", 3) == "abc"
 
