@@ -126,7 +126,7 @@ def whole_numbers(axis: Any) -> None:
     """Ticks of a matplotlib axis at integers only."""
     from matplotlib.ticker import MaxNLocator
 
-    axis.set_major_locator(MaxNLocator(nbins="auto", steps=[1, 2, 5, 10], integer=True))
+    axis.set_major_locator(MaxNLocator(nbins="auto", steps=[1, 2, 5, 10], integer=True, min_n_ticks=1))
 
 
 def plain(text: str, longest: int = 48) -> str:

@@ -15,6 +15,7 @@ import pytest
 
 from fst_cli import app
 from fst_cli.data.files import read_json, sha256
+from fst_cli.report.write import write_report
 
 SMALL = [
     "--steps-per-cycle=2", "--cycles=2", "--set=problems_per_step=4", "--set=max_tokens=32",
@@ -65,6 +66,14 @@ def finished(tmp_path_factory):
     code, out, err = run_here("first", "--task=math", *SMALL, cwd=place)
     assert code == 0, err
     return place / "first", out, err
+
+
+def test_a_run_can_be_reported(finished, tmp_path):
+    write_report([finished[0]], tmp_path / "report")
+    figures = {path.stem for path in (tmp_path / "report").glob("*.svg")}
+    assert figures >= {"reward-updates-math", "reward-kl-math", "grid-math", "population-math", "lineage-first", "health-math"}
+    page = (tmp_path / "report" / "index.html").read_text()
+    assert page.count('<details class="rollout') >= 24 and "so far" not in page
 
 
 def test_a_run_leaves_every_file_of_the_design(finished):
