@@ -84,6 +84,11 @@ def main() -> None:
 
         fail(str(error), error.hint)
         sys.exit(error.code)
+    except OSError as error:  # a full disk, a read-only folder, a file that may not be read
+        from fst_cli.console import fail
+
+        fail(f"{error.filename or 'input or output'}: {error.strerror or error}")
+        sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
 

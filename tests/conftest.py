@@ -6,6 +6,7 @@ import sys
 from types import SimpleNamespace
 
 import pytest
+import tomli_w
 
 from fst_cli import app
 from fst_cli.data.records import Message, Problem, Sampling, Score
@@ -82,6 +83,37 @@ def fst_here(tmp_path, monkeypatch, capfd):
         return SimpleNamespace(returncode=code, stdout=out, stderr=err)
 
     return run
+
+
+@pytest.fixture
+def plant():
+    """Write a run's config.toml and metrics.jsonl with planted figures.
+
+    `points` are (update, evolved, rollouts, success by task, KL by task).
+    """
+
+    def write(folder, points, task="math", seed=0, **config):
+        folder.mkdir(parents=True)
+        values = {
+            "task": task, "seed": seed, "fast": {"enabled": True}, "slow": {"enabled": True},
+            "eval": {"problems": 50, "samples": 2, "kl_problems": 10}, **config,
+        }  # fmt: skip
+        (folder / "config.toml").write_text(tomli_w.dumps(values))
+        rows = []
+        for number, (update, evolved, rollouts, success, kl) in enumerate(points):
+            row = {"update": update, "cost/rollouts": rollouts}
+            row |= {"cost/generated_tokens": 50 * rollouts, "cost/seconds": rollouts / 10}
+            row |= {"cycle": 0} if number else {}
+            row |= {"step": update - 1} if number and not evolved else {}
+            for name, found in (("eval/{}success_mean@2", success), ("kl/{}kl_per_token", kl)):
+                for one, value in found.items():
+                    key = name.format(f"{one}/" if "," in task else "")
+                    row |= {key: value, f"{key}/low": value - 0.1, f"{key}/high": value + 0.1}
+            rows.append(row)
+        (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        return folder
+
+    return write
 
 
 def _lines(path, rows):

@@ -8,6 +8,7 @@ from typing import Any
 
 from fst_cli.console import say, table
 from fst_cli.cycle.config import RunConfig, load_config, make_config, save_config
+from fst_cli.cycle.lock import locked
 from fst_cli.cycle.manifest import write_manifest
 from fst_cli.cycle.plan import plan_lines
 from fst_cli.cycle.recipes import recipe
@@ -38,15 +39,16 @@ def start(folder: Path, given: dict[str, Any], *, resume: bool, overwrite: bool,
         sys.stdout.write("\n".join(plan_lines(config, folder)) + "\n")
         return
     resolve_model(config.model)  # an unknown model, or one that can't be fetched, must not leave a directory
-    if resume:
-        sweep(folder)
-    else:
-        _claim(folder, overwrite)
-    started = time.monotonic()
-    save_config(config, folder / "config.toml")
-    write_manifest(folder, config)
-    run_cycles(config, folder)
-    _report(folder, config, time.monotonic() - started)
+    with locked(folder):
+        if resume:
+            sweep(folder)
+        else:
+            _claim(folder, overwrite)
+        started = time.monotonic()
+        save_config(config, folder / "config.toml")
+        write_manifest(folder, config)
+        run_cycles(config, folder)
+        _report(folder, config, time.monotonic() - started)
 
 
 def _fresh(given: dict[str, Any]) -> RunConfig:

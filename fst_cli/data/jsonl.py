@@ -1,9 +1,11 @@
 """JSONL in and out: streamed, checked against a record's schema, written whole or not at all.
 
-`-` means standard input or standard output. A bad line raises DataError as `file:line: field: what is wrong`.
+`-` means standard input or standard output. A bad line raises DataError as `file:line: field: what is wrong`. A byte
+order mark and CRLF are passed over; a line is read into memory whole, so there is a longest one.
 """
 
 import sys
+from codecs import BOM_UTF8
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO, TypeVar
@@ -15,6 +17,8 @@ from fst_cli.data.errors import DataError, ReaderGoneError, nearest
 from fst_cli.data.files import atomic_file
 from fst_cli.data.records import Record
 
+LONGEST_LINE = 64 * 2**20  # bytes
+
 R = TypeVar("R", bound=Record)
 PathLike = Path | str
 
@@ -25,7 +29,7 @@ def read(path: PathLike, kind: type[R]) -> Iterator[R]:
     Raises DataError where the file is missing, a line is not JSON, or a record breaks its schema.
     """
     name = "<stdin>" if str(path) == "-" else str(path)
-    for number, line in _lines(path):
+    for number, line in _lines(path, name):
         try:
             value = orjson.loads(line)
         except orjson.JSONDecodeError as error:
@@ -78,21 +82,26 @@ def _write_to(stream: BinaryIO, records: Iterable[Record]) -> int:
     return count
 
 
-def _lines(path: PathLike) -> Iterator[tuple[int, bytes]]:
+def _lines(path: PathLike, name: str) -> Iterator[tuple[int, bytes]]:
     if str(path) == "-":
-        yield from _numbered(sys.stdin.buffer)
+        yield from _numbered(sys.stdin.buffer, name)
         return
     try:
         with Path(path).open("rb") as stream:
-            yield from _numbered(stream)
+            yield from _numbered(stream, name)
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None
     except IsADirectoryError:
         raise DataError(f"{path}: is a folder, not a JSONL file") from None
 
 
-def _numbered(stream: BinaryIO) -> Iterator[tuple[int, bytes]]:
-    for number, line in enumerate(stream, start=1):
+def _numbered(stream: BinaryIO, name: str) -> Iterator[tuple[int, bytes]]:
+    number = 0
+    while line := stream.readline(LONGEST_LINE + 1):
+        number += 1
+        if len(line) > LONGEST_LINE:
+            raise DataError(f"{name}:{number}: a line of more than {LONGEST_LINE // 2**20} MiB")
+        line = line.removeprefix(BOM_UTF8) if number == 1 else line
         if line.strip():
             yield number, line
 

@@ -70,7 +70,7 @@ def _ends(curves: list[list[Point]], task: str) -> dict[str, Any]:
     last = [points[-1] for points in curves]
     found: dict[str, Any] = {"success": over_seeds([point.success[task].mean for point in last]).model_dump()}
     found["best"] = over_seeds([_best(points, task) for points in curves]).model_dump()
-    found["updates"] = last[0].update
+    found["updates"] = [point.update for point in last]
     found["rollouts"] = over_seeds([point.rollouts for point in last]).model_dump()
     if all(task in point.kl for point in last):
         found["kl"] = over_seeds([point.kl[task].mean for point in last]).model_dump()
@@ -94,7 +94,7 @@ def _to_best(points: list[tuple[list[Point], list[Point]]], task: str, whose: in
         if ours and theirs:
             reached.append((ours, theirs))
     found: dict[str, Any] = {"seeds": len(points), "reached_by": len(reached)}
-    for axis in ("update", "rollouts") if reached else ():
+    for axis in ("update", "rollouts", "tokens", "seconds") if reached else ():
         both = [(getattr(ours, axis), getattr(theirs, axis)) for ours, theirs in reached]
         found[axis] = _both(both)
     return found

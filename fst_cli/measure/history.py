@@ -23,7 +23,9 @@ class Point:
     update: int
     cycle: int | None  # None before the first
     evolved: bool  # taken after an evolution, before the cycle's first step
-    rollouts: int  # sampled for both loops so far, evaluations not counted
+    rollouts: int  # sampled for both loops so far, evaluations not counted; so are the next two
+    tokens: int  # generated
+    seconds: float
     success: dict[str, Estimate]
     kl: dict[str, Estimate]  # empty where it was not measured
 
@@ -138,7 +140,16 @@ def _point(row: Row, tasks: list[str], config: Row) -> Point | None:
     if not success:
         return None
     evolved = "cycle" in row and "step" not in row
-    return Point(row["update"], row.get("cycle"), evolved, int(row.get("cost/rollouts", 0)), success, kl)
+    return Point(
+        update=row["update"],
+        cycle=row.get("cycle"),
+        evolved=evolved,
+        rollouts=int(row.get("cost/rollouts", 0)),
+        tokens=int(row.get("cost/generated_tokens", 0)),
+        seconds=float(row.get("cost/seconds", 0)),
+        success=success,
+        kl=kl,
+    )
 
 
 def _estimate(row: Row, name: str, n: int) -> Estimate | None:

@@ -5,6 +5,7 @@ front of it (PAPER section 1). φ's worked examples are chat turns before the pr
 that comes from the very problem to be solved is left out, or its reward would be a copy.
 """
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,8 +50,38 @@ def render(tokenizer: Any, prompt: Prompt, problem: Problem, room: int) -> list[
 
 
 def encode_chat(tokenizer: Any, messages: list[dict[str, str]]) -> list[int]:
-    """Token ids of a chat that ends where the assistant is to speak."""
-    return list(tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False))
+    """Token ids of a chat that ends where the assistant is to speak.
+
+    What looks like a control token in a message (`<|im_end|>` in a problem's text) stays text: it can't end the turn.
+    """
+    marks = _marks(tokenizer, messages)
+    if not marks:
+        return list(tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False))
+    marked = [message | {"content": _replaced(message["content"], marks)} for message in messages]
+    text = tokenizer.apply_chat_template(marked, tokenize=False, add_generation_prompt=True)
+    controls = {mark: control for control, mark in marks.items()}
+    ids: list[int] = []
+    for part in re.split(f"([{''.join(controls)}])", text):
+        if part in controls:
+            ids += _as_text(tokenizer, controls[part])
+        elif part:
+            ids += tokenizer.encode(part, add_special_tokens=False)
+    return ids
+
+
+def _marks(tokenizer: Any, messages: list[dict[str, str]]) -> dict[str, str]:
+    """A private character, in none of the messages, for each control token that is spelled out in them."""
+    whole = "\n".join(message["content"] for message in messages)
+    special = {str(token) for token in tokenizer.added_tokens_decoder.values() if token.special}
+    spelled = sorted((control for control in special if control in whole), key=len, reverse=True)
+    free = (chr(code) for code in range(0xE000, 0xF900) if chr(code) not in whole)
+    return dict(zip(spelled, free, strict=False))
+
+
+def _replaced(text: str, marks: dict[str, str]) -> str:
+    for control, mark in marks.items():
+        text = text.replace(control, mark)
+    return text
 
 
 @dataclass(frozen=True)

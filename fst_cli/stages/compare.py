@@ -6,7 +6,7 @@ from typing import Any
 
 import orjson
 
-from fst_cli.console import say, table
+from fst_cli.console import say, table, warn
 from fst_cli.data import jsonl
 from fst_cli.data.errors import DataError, nearest
 from fst_cli.data.files import write_json
@@ -23,6 +23,7 @@ def compare_stage(ours: Path, theirs: Path, out: Path | str, cell: str | None = 
         found = _compare_evaluations(ours, theirs, cell)
     else:
         found = compare(*load_arms([ours, theirs]))
+        _warn_of_unfinished(found)
         for task, figures in found["tasks"].items():
             _show(task, found["arms"], figures)
         for stage in found.get("stages", []):
@@ -32,6 +33,15 @@ def compare_stage(ours: Path, theirs: Path, out: Path | str, cell: str | None = 
     else:
         write_json(Path(out), found)
     return found
+
+
+def _warn_of_unfinished(found: dict[str, Any]) -> None:
+    """The ends of two arms are compared wherever they are."""
+    for figures in found["tasks"].values():
+        ends = [figures["final"][name]["updates"] for name in found["arms"]]
+        if len({update for arm in ends for update in arm}) > 1:
+            warn(f"the last evaluations are after {ends[0]} and {ends[1]} updates: are all runs finished?")
+            return
 
 
 def _compare_evaluations(ours: Path, theirs: Path, cell: str | None) -> dict[str, Any]:
@@ -61,7 +71,7 @@ def _show(task: str, names: list[str], figures: dict[str, Any]) -> None:
         ["best success", *(_text(end["best"]) for end in ends), ""],
     ]
     for key, name in (("to_their_best", names[1]), ("to_our_best", names[0])):
-        for axis, form in (("update", ".1f"), ("rollouts", ".0f")):
+        for axis, form in (("update", ".1f"), ("rollouts", ".0f"), ("seconds", ".0f")):
             what = f"{'updates' if axis == 'update' else axis} to {name}'s best"
             if figures[key]["reached_by"] < figures[key]["seeds"]:
                 what += f" ({figures[key]['reached_by']} of {figures[key]['seeds']} seeds)"
@@ -70,8 +80,9 @@ def _show(task: str, names: list[str], figures: dict[str, Any]) -> None:
         if matched["seeds"]:
             rows.append([f"KL at success {matched['reward']['mean']:.3f}", *_cells(matched["kl"], ".4f")])
     rows.append(["final KL, nats per token", *(_text(end.get("kl"), ".4f") for end in ends), ""])
-    rows.append(["asymptote of the fit", *(_asymptote(figures["fits"][name]) for name in names), ""])
     table(f"{task}: {names[0]} against {names[1]}", ["", *names, "difference or share"], rows)
+    for name in names:
+        say(f"fit of {name}: {_asymptote(figures['fits'][name])}")
 
 
 def _cells(both: dict[str, Any] | None, form: str) -> list[str]:
@@ -102,7 +113,7 @@ def _asymptote(fit: dict[str, Any]) -> str:
     if "refused" in fit:
         return f"refused: {fit['refused']}"
     low, high = fit["intervals"]["asymptote"]
-    return f"{fit['asymptote']:.3f} [{low:.3f}, {high:.3f}]"
+    return f"asymptote {fit['asymptote']:.3f} [{low:.3f}, {high:.3f}]"
 
 
 def _text(estimate: dict[str, Any] | None, form: str = ".3f") -> str:

@@ -93,3 +93,33 @@ def test_every_record_has_a_schema_with_its_fields():
         schema = kind.model_json_schema()
         assert set(schema["properties"]) == set(kind.model_fields), name
         assert schema["additionalProperties"] is False
+
+
+def test_a_byte_order_mark_and_crlf_are_passed_over(tmp_path):
+    path = tmp_path / "x.jsonl"
+    lines = [jsonl.dump_line(problem(id=str(number))) for number in range(3)]
+    path.write_bytes(b"\xef\xbb\xbf" + b"\r\n".join(lines) + b"\r\n")
+    assert [one.id for one in jsonl.read(path, Problem)] == ["0", "1", "2"]
+
+
+def test_a_line_without_end_is_told_before_it_fills_the_memory(tmp_path, monkeypatch):
+    monkeypatch.setattr(jsonl, "LONGEST_LINE", 2**20)
+    path = tmp_path / "x.jsonl"
+    path.write_bytes(jsonl.dump_line(problem()) + b"\n" + b"x" * 2**21)
+    with pytest.raises(DataError, match=":2: a line of more than 1 MiB"):
+        list(jsonl.read(path, Problem))
+
+
+@pytest.mark.parametrize("text", [b'"\\ud800"', b'"\xed\xa0\x80"', b'"\xff"'])
+def test_malformed_unicode_is_a_data_error(tmp_path, text):
+    path = tmp_path / "x.jsonl"
+    path.write_bytes(jsonl.dump_line(problem()).replace(b'"2"', text))
+    with pytest.raises(DataError, match=":1: not valid JSON"):
+        list(jsonl.read(path, Problem))
+
+
+def test_an_empty_file_holds_no_record(tmp_path):
+    path = tmp_path / "x.jsonl"
+    path.write_bytes(b"\n\n")
+    with pytest.raises(DataError, match="holds no problem record"):
+        jsonl.read_all(path, Problem)

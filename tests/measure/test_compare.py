@@ -36,6 +36,7 @@ def test_steps_and_rollouts_to_the_others_best(arms):
     assert [reach["update"][who]["mean"] for who in ("ours", "theirs")] == [2, 6]
     assert reach["update"]["share"]["mean"] == pytest.approx(1 / 3)
     assert reach["rollouts"]["share"]["mean"] == pytest.approx((200 + 2 * 96) / (6 * 96)), "the evolution's count too"
+    assert reach["seconds"]["ours"]["mean"] == pytest.approx(39.2) and reach["tokens"]["theirs"]["mean"] == 50 * 576
     assert found["to_our_best"] == {"seeds": 3, "reached_by": 0}, "RL never gets there"
 
 
