@@ -158,8 +158,8 @@ class Planted:
 
 
 @pytest.fixture(scope="session")
-def plant():
-    """Make a run: `plant(folder, ...).write()`."""
+def planted():
+    """Make a run: `planted(folder, ...).write()`."""
     return Planted
 
 

@@ -22,9 +22,9 @@ def lines(drawing, panel=0):
     return found
 
 
-def test_a_line_is_the_mean_over_seeds_and_jumps_at_an_evolution(tmp_path, plant):
+def test_a_line_is_the_mean_over_seeds_and_jumps_at_an_evolution(tmp_path, planted):
     for seed in (0, 2):
-        plant(tmp_path / "fst" / f"{seed}", seed=seed, steps=1).write(bare=True)
+        planted(tmp_path / "fst" / f"{seed}", seed=seed, steps=1).write(bare=True)
     arms = load_arms([tmp_path / "fst"])
     looks = style.styles(arms)
     updates, rollouts = reward_figures(arms, looks)
@@ -36,18 +36,18 @@ def test_a_line_is_the_mean_over_seeds_and_jumps_at_an_evolution(tmp_path, plant
     assert np.allclose([x for x, _ in lines(drift)[looks["fst"].colour]], [0, 0, 0.01, 0.02])
 
 
-def test_one_seed_has_the_interval_of_its_evaluations(tmp_path, plant):
-    plant(tmp_path / "rl", fast=False, cycles=1).write(bare=True)
+def test_one_seed_has_the_interval_of_its_evaluations(tmp_path, planted):
+    planted(tmp_path / "rl", fast=False, cycles=1).write(bare=True)
     arms = load_arms([tmp_path / "rl"])
     updates, _ = reward_figures(arms, style.styles(arms))
     (band,) = updates.figure.axes[0].collections
     assert band.get_paths()[0].vertices[:, 1].min() == pytest.approx(5) and "one seed" in updates.caption
 
 
-def test_plasticity_says_where_the_weights_come_from_and_sets_plain_RL_beside(tmp_path, plant):
-    plant(tmp_path / "rl", fast=False).write(bare=True)
-    plant(tmp_path / "fst").write(bare=True)
-    plant(tmp_path / "moved", fast=False, init_from="/runs/codeio/fst/seed-3/cycle-001/step-11/weights").write(
+def test_plasticity_says_where_the_weights_come_from_and_sets_plain_RL_beside(tmp_path, planted):
+    planted(tmp_path / "rl", fast=False).write(bare=True)
+    planted(tmp_path / "fst").write(bare=True)
+    planted(tmp_path / "moved", fast=False, init_from="/runs/codeio/fst/seed-3/cycle-001/step-11/weights").write(
         bare=True
     )
     arms = load_arms([tmp_path / name for name in ("moved", "rl", "fst")])
@@ -58,7 +58,7 @@ def test_plasticity_says_where_the_weights_come_from_and_sets_plain_RL_beside(tm
     assert len(shown) == 2 and not any("moved" in caption for caption in shown)
 
 
-def test_stages_are_normalised_by_the_best_of_any_arm_in_the_tasks_own_stage(tmp_path, plant):
+def test_stages_are_normalised_by_the_best_of_any_arm_in_the_tasks_own_stage(tmp_path, planted):
     def low(name, update):
         return 0.2 + (0.1 if update else 0)
 
@@ -67,8 +67,8 @@ def test_stages_are_normalised_by_the_best_of_any_arm_in_the_tasks_own_stage(tmp
         return {"math": [0.2, 0.4, 0.6, 0.4, 0.2], "codeio": [0.2, 0.9, 0.9, 0.5, 0.6]}[name][update]
 
     shape = {"task": "math,codeio", "fast": False, "cycles": 2, "steps": 2, "switch_every": 2}
-    plant(tmp_path / "low", curve=low, **shape).write(bare=True)
-    plant(tmp_path / "high", curve=high, **shape).write(bare=True)
+    planted(tmp_path / "low", curve=low, **shape).write(bare=True)
+    planted(tmp_path / "high", curve=high, **shape).write(bare=True)
     arms = load_arms([tmp_path / "low", tmp_path / "high"])
     looks = style.styles(arms)
     plain, normalised = continual_figures(arms, looks)
@@ -78,10 +78,10 @@ def test_stages_are_normalised_by_the_best_of_any_arm_in_the_tasks_own_stage(tmp
     assert np.allclose([y for _, y in lines(normalised, 1)[looks["low"].colour]], [0, 0.25, 0.25, 0.25, 0.25])
 
 
-def test_the_grid_has_the_cells_of_finished_runs_only(tmp_path, plant):
-    plant(tmp_path / "fst").write()
-    plant(tmp_path / "rl", fast=False).write()
-    grown = plant(tmp_path / "grown").write()
+def test_the_grid_has_the_cells_of_finished_runs_only(tmp_path, planted):
+    planted(tmp_path / "fst").write()
+    planted(tmp_path / "rl", fast=False).write()
+    grown = planted(tmp_path / "grown").write()
     (grown / "config.toml").write_text((grown / "config.toml").read_text().replace("cycles = 2", "cycles = 3"))
     fst, rl, older = arms = load_arms([tmp_path / name for name in ("fst", "rl", "grown")])
     assert cells_of(fst, "math")["trained+evolved"] == pytest.approx((80, 75, 85))

@@ -104,8 +104,8 @@ def test_prompts_are_compared_with_parent_and_seed(source):
     assert source.count("against the seed prompt") == 6
 
 
-def test_long_texts_are_cut_and_say_so(tmp_path, plant):
-    run = plant(tmp_path / "run", fast=False, cycles=1, steps=1).write()
+def test_long_texts_are_cut_and_say_so(tmp_path, planted):
+    run = planted(tmp_path / "run", fast=False, cycles=1, steps=1).write()
     path = run / "cycle-000" / "step-00" / "rollouts.jsonl"
     path.write_text(path.read_text().replace("sample 0 says", "x" * 30_000))
     text = page(facts(load_arms([run])), [])
@@ -113,8 +113,8 @@ def test_long_texts_are_cut_and_say_so(tmp_path, plant):
     assert cut("abc", 2) == "ab\n… (1 more characters)" and cut("abc", 3) == "abc"
 
 
-def test_rollouts_are_sampled_from_first_middle_and_last_step_right_and_wrong_ones(tmp_path, plant):
-    run = plant(tmp_path / "run", cycles=2, steps=3).write()
+def test_rollouts_are_sampled_from_first_middle_and_last_step_right_and_wrong_ones(tmp_path, planted):
+    run = planted(tmp_path / "run", cycles=2, steps=3).write()
     path = run / "cycle-001" / "step-02" / "rollouts.jsonl"
     path.write_text(path.read_text().replace('"success":true', '"success":false'))
     (sampled,) = sampled_runs(load_arms([run]))

@@ -28,8 +28,8 @@ def test_every_figure_is_there_as_PNG_and_SVG_and_shows_something(report):
         assert path.read_bytes().count(b"<path") > 10 and b"dc:date" not in path.read_bytes()
 
 
-def test_the_same_input_gives_the_same_bytes(tmp_path, plant):
-    run = plant(tmp_path / "run", cycles=1).write()
+def test_the_same_input_gives_the_same_bytes(tmp_path, planted):
+    run = planted(tmp_path / "run", cycles=1).write()
     for out in ("a", "b"):
         write_report([run], tmp_path / out)
     names = sorted(path.name for path in (tmp_path / "a").iterdir())
@@ -39,21 +39,22 @@ def test_the_same_input_gives_the_same_bytes(tmp_path, plant):
 
 
 @pytest.mark.parametrize("rows", [0, 1, 3])
-def test_a_run_that_has_just_begun_is_reported_as_far_as_it_is(tmp_path, plant, rows):
-    run = plant(tmp_path / "run").write(rows=rows, bare=True)
+def test_a_run_that_has_just_begun_is_reported_as_far_as_it_is(tmp_path, planted, rows):
+    run = planted(tmp_path / "run").write(rows=rows, bare=True)
     write_report([run], tmp_path / "out")
-    assert "so far" in (tmp_path / "out" / "index.html").read_text()
+    text = (tmp_path / "out" / "index.html").read_text()
+    assert re.search("<td>so far [0-9–]", text) and " of 6</td>" in text
 
 
-def test_seeds_at_different_places_are_compared_where_all_have_been(tmp_path, plant):
-    plant(tmp_path / "arm" / "seed-0", seed=0, fast=False).write(bare=True)
-    plant(tmp_path / "arm" / "seed-1", seed=1, fast=False).write(rows=3, bare=True)
+def test_seeds_at_different_places_are_compared_where_all_have_been(tmp_path, planted):
+    planted(tmp_path / "arm" / "seed-0", seed=0, fast=False).write(bare=True)
+    planted(tmp_path / "arm" / "seed-1", seed=1, fast=False).write(rows=3, bare=True)
     write_report([tmp_path / "arm"], tmp_path / "out")
     assert "2–6 of 6" in (tmp_path / "out" / "index.html").read_text()
 
 
-def test_an_older_report_is_replaced_whole_and_nothing_else_is(tmp_path, plant, fst_here):
-    run = plant(tmp_path / "run", fast=False, cycles=1).write(rows=2, bare=True)
+def test_an_older_report_is_replaced_whole_and_nothing_else_is(tmp_path, planted, fst_here):
+    run = planted(tmp_path / "run", fast=False, cycles=1).write(rows=2, bare=True)
     first = fst_here("report", run, "-o", "out")
     assert first.returncode == 0 and "out/index.html" in first.stderr and first.stdout == ""
     (tmp_path / "out" / "old.png").touch()
@@ -85,8 +86,8 @@ def test_a_missing_run_is_bad_data_and_leaves_nothing(tmp_path, fst_here):
         ("cycle-001/prompts.jsonl", "[]\n", "prompts.jsonl:1: "),
     ],
 )
-def test_broken_files_are_named(tmp_path, plant, name, text, said):
-    run = plant(tmp_path / "run").write()
+def test_broken_files_are_named(tmp_path, planted, name, text, said):
+    run = planted(tmp_path / "run").write()
     (run / name).write_text(text)
     with pytest.raises(DataError, match=re.escape(said)):
         write_report([run], tmp_path / "out")
