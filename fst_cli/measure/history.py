@@ -98,6 +98,8 @@ def load_history(folder: Path) -> History:
         raise DataError(f"{error.filename}: no such file", hint="has the run begun?") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise DataError(f"{folder}/config.toml: not valid TOML: {error}") from None
+    if missing := [key for key in ("task", "seed", "fast", "slow", "eval") if key not in config]:
+        raise DataError(f"{folder}/config.toml: not the configuration of a run: `{missing[0]}` is missing")
     rows = [_row(line, f"{folder}/metrics.jsonl:{number}") for number, line in enumerate(lines, start=1)]
     tasks = [name.strip() for name in config["task"].split(",")]
     points = [point for row in rows if (point := _point(row, tasks, config))]

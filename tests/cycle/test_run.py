@@ -18,6 +18,7 @@ from fst_cli import app
 from fst_cli.cycle.config import load_config
 from fst_cli.cycle.plan import planned
 from fst_cli.data.files import read_json, sha256, stage_path
+from fst_cli.report.write import write_report
 
 SMALL = [
     "--steps-per-cycle=2", "--cycles=2", "--set=problems_per_step=4", "--set=max_tokens=32",
@@ -68,6 +69,21 @@ def finished(tmp_path_factory):
     code, out, err = run_here("first", "--task=math", *SMALL, cwd=place)
     assert code == 0, err
     return place / "first", out, err
+
+
+def test_a_run_can_be_reported(finished, tmp_path):
+    write_report([finished[0]], tmp_path / "report")
+    figures = {path.stem for path in (tmp_path / "report").glob("*.svg")}
+    assert figures >= {
+        "reward-updates-math",
+        "reward-kl-math",
+        "grid-math",
+        "population-math",
+        "lineage-first",
+        "health-math",
+    }
+    page = (tmp_path / "report" / "index.html").read_text()
+    assert page.count('<details class="rollout') >= 24 and "<td>so far" not in page
 
 
 def test_a_run_leaves_every_file_of_the_design(finished):

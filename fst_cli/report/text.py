@@ -1,0 +1,29 @@
+"""Text that others wrote, made fit for a page: what cannot be seen is shown, what is too long is cut, no passwords.
+
+Escaping is not done here: the page's template escapes everything.
+"""
+
+import re
+
+LONGEST = 20_000  # characters of one text
+# Marks that turn the direction of what follows, and characters without width: they make text look like what it is not.
+_HIDDEN = re.compile(
+    "[\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff\x80-\x9f]"
+)
+_CONTROL = {code: 0x2400 + code for code in range(0x20) if chr(code) not in "\n\t"} | {0x7F: 0x2421}
+_CREDENTIALS = re.compile(r"(?<=://)[^\s/\"'?#]*@")
+
+
+def visible(text: str) -> str:
+    """Control characters as their symbols (ESC is ␛), hidden ones by their number."""
+    return _HIDDEN.sub(lambda found: f"‹U+{ord(found.group()):04X}›", text.translate(_CONTROL))
+
+
+def cut(text: str, longest: int = LONGEST) -> str:
+    """The beginning of a long text, with a note of what is missing."""
+    return text if len(text) <= longest else f"{text[:longest]}\n… ({len(text) - longest:,} more characters)"
+
+
+def without_credentials(text: str) -> str:
+    """URLs without the user and password before the host."""
+    return _CREDENTIALS.sub("…@", text)
