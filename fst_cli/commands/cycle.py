@@ -43,6 +43,9 @@ def cycle(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the run in --out, from its config.toml; --cycles may grow.")
     ] = False,
+    accept_changes: Annotated[
+        bool, typer.Option("--accept-changes", help="With --resume: go on though code, model or data have changed.")
+    ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Delete the run in --out first.")] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the plan and where each setting comes from; write nothing.")
@@ -80,4 +83,4 @@ def cycle(
         **parse_settings(set_ or []),
     }
     given = {name: value for name, value in given.items() if value is not None}
-    start(out, given, resume=resume, overwrite=overwrite, dry_run=dry_run)
+    start(out, given, resume=resume, overwrite=overwrite, dry_run=dry_run, accept_changes=accept_changes)

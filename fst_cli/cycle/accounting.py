@@ -6,14 +6,15 @@ So that RL and FST can be compared at equal compute as well as at equal steps. E
 from pathlib import Path
 from typing import Any
 
-from fst_cli.data.files import is_complete, read_json, stage_path
+from fst_cli.data.files import read_json
+from fst_cli.data.stage import is_complete, read_stage
 
 Cost = dict[str, float]
 
 
-def add_cost(cost: Cost, mark: Path) -> None:
-    """Add what the stage of this stage.json cost."""
-    record = read_json(mark)
+def add_cost(cost: Cost, output: Path) -> None:
+    """Add what the complete stage that wrote `output` cost."""
+    record = read_stage(output)
     figures = record.get("figures", {})
     spent = {"runs": 1, "seconds": record["seconds"], "generated_tokens": figures.get("generated_tokens", 0)}
     if record["command"] == "evolve-prompts":
@@ -23,7 +24,7 @@ def add_cost(cost: Cost, mark: Path) -> None:
     elif record["command"] == "rollout":
         spent["rollouts"] = figures["rollouts"] - figures["reused"]
     elif record["command"] == "train-step":
-        spent["trained_tokens"] = read_json(mark.with_name("train.json"))["trained_tokens"]
+        spent["trained_tokens"] = read_json(output)["trained_tokens"]
     for name, value in spent.items():
         cost[name] = round(cost.get(name, 0) + value, 6)
 
@@ -38,7 +39,7 @@ class Account:
         """Add the stages that wrote these outputs, if they are complete."""
         for output in outputs:
             if is_complete(output):
-                add_cost(self._spent[loop], stage_path(output))
+                add_cost(self._spent[loop], output)
 
     def figures(self) -> dict[str, Any]:
         """Flat: `cost/slow/rollouts`, `cost/fast/reflections`, ... and of both together `cost/rollouts`."""

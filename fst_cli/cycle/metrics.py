@@ -11,7 +11,8 @@ import orjson
 
 from fst_cli.cycle.accounting import Account
 from fst_cli.cycle.config import RunConfig
-from fst_cli.data.files import atomic_file, is_complete, read_json, stage_path
+from fst_cli.data.files import atomic_file, read_json
+from fst_cli.data.stage import is_complete, read_stage
 
 Row = dict[str, Any]
 
@@ -51,7 +52,7 @@ def _ended(folder: Path, config: RunConfig) -> bool:
     grid = folder / config.file_of("grid", config.tasks[-1])
     if not is_complete(grid):
         return False
-    read, last = read_json(stage_path(grid))["inputs"], f"cycle-{config.cycles - 1:03d}"
+    read, last = read_stage(grid)["inputs"], f"cycle-{config.cycles - 1:03d}"
     newest = Path(read["weights" if config.slow.enabled else "prompts"]["path"])
     return last in newest.parts
 
@@ -100,4 +101,4 @@ def _flat(prefix: str, figures: dict[str, Any]) -> Row:
 
 
 def _figures(output: Path) -> dict[str, Any]:
-    return read_json(stage_path(output)).get("figures", {}) if is_complete(output) else {}
+    return read_stage(output).get("figures", {}) if is_complete(output) else {}

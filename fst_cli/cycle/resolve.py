@@ -9,7 +9,7 @@ from typing import Any
 from fst_cli.cycle.config import RunConfig, load_config, make_config, read_toml
 from fst_cli.cycle.recipes import recipe
 from fst_cli.data.errors import UsageError
-from fst_cli.data.files import is_complete
+from fst_cli.data.stage import is_complete
 from fst_cli.policy.names import resolve_model
 from fst_cli.stages.generate import check_options
 

@@ -15,8 +15,8 @@ from fst_cli.cycle.sinks import Sinks
 from fst_cli.cycle.state import Run
 from fst_cli.cycle.status import FAILURE, record_failure
 from fst_cli.data import jsonl
-from fst_cli.data.files import is_complete, read_json, stage_path
 from fst_cli.data.records import Problem
+from fst_cli.data.stage import is_complete, read_stage, stage_path
 from fst_cli.engines.registry import Engines
 from fst_cli.fast.population import seed_population
 from fst_cli.fast.settings import EvolveSettings
@@ -64,7 +64,7 @@ def _data(run: Run, task: str) -> None:
     counts = {"train": len(config.cycles_of(task)) * config.problems_per_cycle, "test": config.eval.problems}
     for split, count in counts.items():
         output = run.data(split, task)
-        if is_complete(output) and read_json(stage_path(output))["settings"]["count"] != count:
+        if is_complete(output) and read_stage(output)["settings"]["count"] != count:
             stage_path(output).unlink()  # the run has grown: the stream is made longer, its beginning stays
         make = functools.partial(
             generate_stage, output, task=task, task_options=config.options_of(task), split=split, count=count,

@@ -6,22 +6,25 @@ import time
 from pathlib import Path
 from typing import Any
 
-from fst_cli.console import say, table
+from fst_cli.console import say, table, warn
 from fst_cli.cycle.config import RunConfig, save_config
 from fst_cli.cycle.lock import locked
-from fst_cli.cycle.manifest import write_manifest
+from fst_cli.cycle.manifest import changes, write_manifest
 from fst_cli.cycle.plan import plan_lines
 from fst_cli.cycle.resolve import fresh, origin_lines, resumed
 from fst_cli.cycle.run import run_cycles
 from fst_cli.cycle.sinks import check_sinks
 from fst_cli.data.errors import UsageError
-from fst_cli.data.files import read_json, stage_path, sweep
+from fst_cli.data.files import read_json, sweep
+from fst_cli.data.stage import stage_path
 from fst_cli.policy.names import resolve_model
 from fst_cli.slow.distributed import process_count
 from fst_cli.stages.generate import check_options
 
 
-def start(folder: Path, given: dict[str, Any], *, resume: bool, overwrite: bool, dry_run: bool) -> None:
+def start(
+    folder: Path, given: dict[str, Any], *, resume: bool, overwrite: bool, dry_run: bool, accept_changes: bool = False
+) -> None:
     """Start, resume or plan a run; `given` are dotted settings from the command line.
 
     Raises UsageError where the directory holds a run and neither --resume nor --overwrite is given (PITFALLS 28).
@@ -37,15 +40,33 @@ def start(folder: Path, given: dict[str, Any], *, resume: bool, overwrite: bool,
         return
     resolve_model(config.model)  # an unknown model, or one that can't be fetched, must not leave a directory
     with locked(folder):
+        accepted: list[str] = []
         if resume:
+            accepted = _check_changes(folder, config, accept_changes)
             sweep(folder)
         else:
             _claim(folder, overwrite)
         started = time.monotonic()
         save_config(config, folder / "config.toml")
-        write_manifest(folder, config)
+        write_manifest(folder, config, accepted)
         run_cycles(config, folder)
         _report(folder, config, time.monotonic() - started)
+
+
+def _check_changes(folder: Path, config: RunConfig, accept: bool) -> list[str]:
+    """What has changed since the run was last at work.
+
+    Raises UsageError where that is not accepted: the same stages would make other bytes.
+    """
+    found = changes(folder, config)
+    if found and not accept:
+        raise UsageError(
+            f"not what the run was made with: {'; '.join(found)}",
+            hint="--accept-changes goes on nevertheless, and keeps a note of it in manifest.json",
+        )
+    for change in found:
+        warn(f"accepted: {change}")
+    return found
 
 
 def _claim(folder: Path, overwrite: bool) -> None:

@@ -6,7 +6,8 @@ from typing import Any
 from fst_cli.cycle.config import load_config
 from fst_cli.cycle.lock import holder
 from fst_cli.cycle.plan import Planned, planned
-from fst_cli.data.files import is_complete, read_json, stage_path, write_json
+from fst_cli.data.files import read_json, write_json
+from fst_cli.data.stage import is_complete, read_stage
 
 FAILURE = "failure.json"
 
@@ -44,7 +45,7 @@ def run_status(folder: Path) -> dict[str, Any]:
 
 
 def _seconds(stage: Planned) -> float:
-    return float(read_json(stage_path(stage.output))["seconds"])
+    return float(read_stage(stage.output)["seconds"])
 
 
 def _left(done: list[Planned], to_do: list[Planned]) -> float | None:

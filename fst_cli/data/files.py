@@ -1,8 +1,4 @@
-"""Files that appear whole or not at all, and the `stage.json` that says a stage is complete.
-
-Everything is written to a temporary sibling, flushed to the disk, then renamed (PITFALLS 17). A stage that writes
-`NAME.jsonl` ends by writing `NAME.stage.json`; a stage that writes a folder ends by writing `FOLDER/stage.json`.
-"""
+"""Files that appear whole or not at all: written to a temporary sibling, flushed, then renamed (PITFALLS 17)."""
 
 import contextlib
 import functools
@@ -10,14 +6,12 @@ import hashlib
 import os
 import secrets
 import shutil
-import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import orjson
 
-from fst_cli import __version__
 from fst_cli.data.errors import DataError, UsageError
 
 
@@ -88,7 +82,12 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def sha256(path: Path) -> str:
-    """Hex digest of a file, or of all the files of a folder with their names (stage.json apart)."""
+    """Hex digest of a file, or of all the files of a folder with their names (stage.json apart).
+
+    What was pruned to save space still has the digest that it had.
+    """
+    if not path.exists() and pruned_path(path).exists():
+        return str(read_json(pruned_path(path))["sha256"])
     if path.is_dir():
         files = sorted(file for file in path.rglob("*") if file.is_file() and file.name != "stage.json")
         names = "\n".join(f"{file.relative_to(path)} {sha256(file)}" for file in files)
@@ -97,60 +96,27 @@ def sha256(path: Path) -> str:
     return _file_digest(path.resolve(), status.st_size, status.st_mtime_ns, status.st_ino)
 
 
+def pruned_path(path: Path) -> Path:
+    """What is left in the place of a pruned file or folder."""
+    return path.with_name(f"{path.name}.pruned.json")
+
+
+def prune(path: Path) -> None:
+    """Delete a file or folder that nothing will read again, and keep its digest."""
+    if not path.exists():
+        return
+    write_json(pruned_path(path), {"sha256": sha256(path)})
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
+
+
 @functools.lru_cache(maxsize=256)
 def _file_digest(path: Path, size: int, modified: int, inode: int) -> str:
     """Digest of a file; computed again only once the file has changed (weights are large and often asked for)."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def stage_path(output: Path) -> Path:
-    """Where the stage that writes `output` leaves its stage.json."""
-    return output / "stage.json" if output.is_dir() or not output.suffix else output.with_suffix(".stage.json")
-
-
-@contextlib.contextmanager
-def stage(
-    command: str, output: Path | str, inputs: Mapping[str, Path | str | None], settings: Mapping[str, Any]
-) -> Iterator[dict[str, Any]]:
-    """Run a stage: its stage.json goes first (it is about to be untrue) and comes back last.
-
-    Yields a dict for figures to keep in it. Standard output has no stage.json.
-    """
-    figures: dict[str, Any] = {}
-    hashes = {name: sha256(Path(path)) for name, path in inputs.items() if path and Path(path).exists()}
-    if str(output) == "-":
-        yield figures
-        return
-    mark = stage_path(Path(output))
-    mark.unlink(missing_ok=True)
-    started = time.time()
-    yield figures
-    write_json(
-        stage_path(Path(output)),
-        {
-            "command": command,
-            "version": __version__,
-            "inputs": {name: {"path": str(inputs[name]), "sha256": digest} for name, digest in hashes.items()},
-            "settings": dict(settings),
-            "seconds": round(time.time() - started, 3),
-            "output_sha256": sha256(Path(output)),
-            **figures,
-        },
-    )
-
-
-def is_complete(output: Path) -> bool:
-    """Whether the stage that writes `output` has ended."""
-    return output.exists() and stage_path(output).exists()
-
-
-def is_up_to_date(output: Path, inputs: Iterable[Path | None]) -> bool:
-    """Whether the stage that writes `output` has ended and read inputs with the hashes that these have now."""
-    if not is_complete(output):
-        return False
-    read = {value["sha256"] for value in read_json(stage_path(output))["inputs"].values()}
-    return read == {sha256(path) for path in inputs if path}
 
 
 def sweep(folder: Path) -> None:

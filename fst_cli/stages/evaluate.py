@@ -8,8 +8,8 @@ from typing import Any
 from fst_cli.console import say
 from fst_cli.data import jsonl
 from fst_cli.data.errors import UsageError
-from fst_cli.data.files import stage
 from fst_cli.data.records import Evaluation, Prompt, Sampling
+from fst_cli.data.stage import stage
 from fst_cli.engines.registry import Engines
 from fst_cli.measure.evaluate import evaluate, paired_difference, summarise
 from fst_cli.policy.model import Policy

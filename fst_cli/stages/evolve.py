@@ -8,10 +8,11 @@ from typing import Any
 
 from fst_cli import __version__
 from fst_cli.console import say
-from fst_cli.data import jsonl
+from fst_cli.data import jsonl, tensors
 from fst_cli.data.errors import UsageError
-from fst_cli.data.files import atomic_folder, sha256, stage
+from fst_cli.data.files import atomic_folder, sha256
 from fst_cli.data.records import Sampling
+from fst_cli.data.stage import stage
 from fst_cli.engines.registry import Engines
 from fst_cli.engines.reuse import load_kept
 from fst_cli.fast.budget import check_budget
@@ -68,7 +69,8 @@ def evolve_stage(
         evidence = Path(out).with_suffix("").parent / f"{Path(out).stem}-evolve"
     inputs = {"problems": problems_path, "prompts": prompts_path, "weights": policy.weights, "known": known}
     journal = Journal(_journal_folder(evidence), {**kept_settings, "inputs": _hashes(inputs), "version": __version__})
-    with stage("evolve-prompts", out, inputs, kept_settings) as kept, tempfile.TemporaryDirectory() as scratch:
+    made = _made(Path(out), evidence)
+    with stage("evolve-prompts", out, inputs, kept_settings, made) as kept, tempfile.TemporaryDirectory() as scratch:
         engine = (engines or Engines()).of(policy)
         evolved = evolve(
             policy, engine, problems, carried, reflector, settings, sampling, seed, cycle, Path(scratch),
@@ -84,6 +86,12 @@ def evolve_stage(
     journal.close()
     say(f"{_summary(evolved.figures)} -> {out}")
     return evolved.figures
+
+
+def _made(out: Path, evidence: Path | None) -> list[Path]:
+    """What later stages read, besides the population."""
+    evaluations = evidence / "evaluations.jsonl" if evidence else None
+    return [lineage_path(out), *([evaluations, tensors.beside(evaluations)] if evaluations else [])]
 
 
 def _summary(figures: dict[str, Any]) -> str:

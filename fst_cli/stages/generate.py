@@ -8,7 +8,7 @@ import orjson
 from fst_cli.console import say
 from fst_cli.data import jsonl
 from fst_cli.data.errors import UsageError
-from fst_cli.data.files import stage
+from fst_cli.data.stage import stage
 from fst_cli.stages.inputs import one_of
 from fst_cli.tasks.registry import get_task, task_options
 from fst_cli.tasks.splits import Split

@@ -6,8 +6,8 @@ from typing import Any
 
 from fst_cli.console import say
 from fst_cli.data import jsonl
-from fst_cli.data.files import stage
 from fst_cli.data.records import Sampling
+from fst_cli.data.stage import stage
 from fst_cli.engines.registry import Engines
 from fst_cli.measure.divergence import measure, records, summarise, token_records, top_tokens
 from fst_cli.policy.model import Policy

@@ -6,8 +6,8 @@ from typing import Any
 
 from fst_cli.console import say
 from fst_cli.data import jsonl, tensors
-from fst_cli.data.files import stage
 from fst_cli.data.records import Sampling
+from fst_cli.data.stage import stage
 from fst_cli.engines.collect import collect, group_slots, warn_if_truncated
 from fst_cli.engines.registry import Engines
 from fst_cli.engines.reuse import claim, load_kept, with_claimed
@@ -49,7 +49,8 @@ def rollout_stage(
         "address": [seed, "rollout", cycle, step],
     }
     inputs = {"problems": problems_path, "prompts": prompts_path, "weights": policy.weights, "reuse": reuse}
-    with stage("rollout", out, inputs, settings) as kept:
+    arrays = [] if str(out) == "-" else [tensors.beside(out)]
+    with stage("rollout", out, inputs, settings, arrays) as kept:
         engine = (engines or Engines()).of(policy)
         claimed = claim(kept_rollouts, slots, sampling, policy.template)
         live = [slot for place, slot in enumerate(slots) if place not in claimed]

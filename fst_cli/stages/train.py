@@ -8,8 +8,9 @@ from typing import Any
 
 from fst_cli.console import say, warn
 from fst_cli.data import jsonl
-from fst_cli.data.files import stage, write_json
+from fst_cli.data.files import write_json
 from fst_cli.data.records import Prompt
+from fst_cli.data.stage import stage
 from fst_cli.policy.model import Policy, make_trainable, save_weights
 from fst_cli.slow.distill import Distillation, teacher_sequences
 from fst_cli.slow.distributed import World, shard, whole
@@ -57,7 +58,8 @@ def train_stage(
     inputs: dict[str, Path | None] = {"rollouts": rollouts_path, "optimizer": state, "weights": policy.weights}
     if teacher:
         inputs |= {"problems": teacher.problems, "prompts": teacher.prompts, "teacher": teacher.weights}
-    with stage("train-step", target, inputs, kept_settings) if world.is_main else contextlib.nullcontext():
+    made = (out / "weights", out / STATE)
+    with stage("train-step", target, inputs, kept_settings, made) if world.is_main else contextlib.nullcontext():
         out.mkdir(parents=True, exist_ok=True)
         metrics = _train(policy, batch, settings, seed, state, out, teacher, world)
         _save(policy, out / "weights", world)

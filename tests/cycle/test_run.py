@@ -17,7 +17,8 @@ import pytest
 from fst_cli import app
 from fst_cli.cycle.config import load_config
 from fst_cli.cycle.plan import planned
-from fst_cli.data.files import read_json, sha256, stage_path
+from fst_cli.data.files import read_json, sha256
+from fst_cli.data.stage import stage_path
 from fst_cli.report.write import write_report
 
 SMALL = [

@@ -2,38 +2,38 @@ import os
 
 import pytest
 
-from fst_cli.data import files
+from fst_cli.data import files, stage
 from fst_cli.data.errors import DataError
 
 
 def test_a_stage_is_complete_only_when_it_ended(tmp_path):
     out = tmp_path / "x.jsonl"
-    with pytest.raises(RuntimeError), files.stage("test", out, {}, {}):
+    with pytest.raises(RuntimeError), stage.stage("test", out, {}, {}):
         out.write_text("half")
         raise RuntimeError
-    assert not files.is_complete(out)
-    with files.stage("test", out, {}, {"k": 1}) as kept:
+    assert not stage.is_complete(out)
+    with stage.stage("test", out, {}, {"k": 1}) as kept:
         out.write_text("whole")
         kept["figures"] = {"n": 2}
-    assert files.is_complete(out)
-    record = files.read_json(files.stage_path(out))
+    assert stage.is_complete(out)
+    record = files.read_json(stage.stage_path(out))
     assert (record["command"], record["settings"], record["figures"]) == ("test", {"k": 1}, {"n": 2})
 
 
 def test_a_stage_that_runs_again_is_incomplete_while_it_runs(tmp_path):
     out = tmp_path / "x.jsonl"
     for _ in range(2):
-        with files.stage("test", out, {}, {}):
-            assert not files.is_complete(out)
+        with stage.stage("test", out, {}, {}):
+            assert not stage.is_complete(out)
             out.write_text("whole")
 
 
 def test_inputs_are_recorded_by_hash(tmp_path):
     source, out = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
     source.write_text("a")
-    with files.stage("test", out, {"source": source, "none": None, "stdin": "-"}, {}):
+    with stage.stage("test", out, {"source": source, "none": None, "stdin": "-"}, {}):
         out.write_text("b")
-    inputs = files.read_json(files.stage_path(out))["inputs"]
+    inputs = files.read_json(stage.stage_path(out))["inputs"]
     assert inputs == {"source": {"path": str(source), "sha256": files.sha256(source)}}
 
 
