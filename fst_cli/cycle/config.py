@@ -62,6 +62,10 @@ class RunConfig(Record):
     problems_per_step: int = Field(default=32, ge=1)
     temperature: float = Field(default=1.0, gt=0, description="of training rollouts and prompt scoring")
     max_tokens: int = Field(default=4096, ge=1)
+    keep_weights: Literal["all", "evaluated", "last"] = Field(
+        default="all", description="of which steps; those of the newest two always are"
+    )
+    keep_optimizer: Literal["all", "last"] = Field(default="last", description="states; the newest two always are")
     sinks: list[Literal["tensorboard", "wandb", "trackio"]] = Field(
         default_factory=list, description="where metrics.jsonl's lines go besides"
     )

@@ -12,6 +12,7 @@ from fst_cli import __version__
 from fst_cli.cycle.accounting import add_cost
 from fst_cli.cycle.config import RunConfig
 from fst_cli.cycle.plan import planned
+from fst_cli.data.errors import DataError
 from fst_cli.data.files import read_json, sha256, write_json
 from fst_cli.data.stage import is_complete
 from fst_cli.policy.model import weights_hash
@@ -30,18 +31,26 @@ def write_manifest(folder: Path, config: RunConfig, accepted: Sequence[str] = ()
         if is_complete(stage.output):
             add_cost(cost.setdefault(stage.command, {"runs": 0}), stage.output)
     path = folder / NAME
-    before = read_json(path)["accepted_changes"] if path.exists() else []
+    before = (_read(path) or {}).get("accepted_changes", [])
     write_json(path, _made_with(folder, config) | {"accepted_changes": [*before, *accepted], "cost": cost})
 
 
 def changes(folder: Path, config: RunConfig) -> list[str]:
     """What a run was made with and is no more, each as `what: before -> now`."""
-    path = folder / NAME
-    if not path.exists():
-        return []
-    before, now = _flat(read_json(path)), _flat(_made_with(folder, config))
+    made = _read(folder / NAME)
+    if made is None:
+        begun = any(is_complete(stage.output) for stage in planned(config, folder))
+        return ["manifest.json: gone or damaged"] if begun else []
+    before, now = _flat(made), _flat(_made_with(folder, config))
     names = [name for name in now if name in before and name.split(".")[0] in _DECISIVE]
     return [f"{name}: {before[name]} -> {now[name]}" for name in names if before[name] != now[name]]
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    try:
+        return read_json(path)
+    except DataError:
+        return None
 
 
 # Of another value of these, the same stages may make other bytes.

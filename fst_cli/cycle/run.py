@@ -10,11 +10,12 @@ from typing import Any
 
 from fst_cli.cycle.config import RunConfig
 from fst_cli.cycle.measurements import measure_end, measure_now
-from fst_cli.cycle.metrics import metrics_rows
+from fst_cli.cycle.metrics import write_metrics
 from fst_cli.cycle.sinks import Sinks
 from fst_cli.cycle.state import Run
 from fst_cli.cycle.status import FAILURE, record_failure
 from fst_cli.data import jsonl
+from fst_cli.data.files import prune
 from fst_cli.data.records import Problem
 from fst_cli.data.stage import is_complete, read_stage, stage_path
 from fst_cli.engines.registry import Engines
@@ -52,7 +53,7 @@ def _all(run: Run) -> None:
     for number in range(config.cycles):
         prompts = _one_cycle(run, number, prompts)
     measure_end(run, prompts)
-    run.sinks.log(metrics_rows(folder, config), ended=True)
+    run.sinks.log(write_metrics(folder, config), ended=True)
 
 
 def _seed_prompt(config: RunConfig) -> str:
@@ -157,11 +158,29 @@ def _one_step(run: Run, number: int, step: int, prompts: Path) -> None:
         lambda: _train(run, rollouts, folder, settings=settings, state=state, teacher=teacher),
     )
     run.trained(folder / "weights", in_memory=ran)
+    _forget(run, number * config.steps_per_cycle + step - 2)
 
 
 def _train(run: Run, rollouts: Path, folder: Path, **given: Any) -> None:
     run.engines.sleep()  # where trainer and engine share one GPU
     train_stage(run.policy, rollouts, folder, seed=run.config.seed, **given)
+
+
+def _forget(run: Run, index: int) -> None:
+    """Prune what the configuration does not keep of a step, counted from 0, that is two behind the newest.
+
+    Two are kept so that a damaged newest step can be made again.
+    """
+    config = run.config
+    if index < 0:
+        return
+    cycle, step = divmod(index, config.steps_per_cycle)
+    folder = run.folder / f"cycle-{cycle:03d}" / f"step-{step:02d}"
+    evaluated = config.eval.every and (index + 1) % config.eval.every == 0
+    if config.keep_weights == "last" or (config.keep_weights == "evaluated" and not evaluated):
+        prune(folder / "weights")
+    if config.keep_optimizer == "last":
+        prune(folder / STATE)
 
 
 def _slice(run: Run, number: int, output: Path, first: int, count: int) -> Path:

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from fst_cli.console import warn
 from fst_cli.cycle.config import RunConfig
-from fst_cli.data.errors import UsageError
+from fst_cli.data.errors import DataError, UsageError
 from fst_cli.data.files import read_json, write_json
 
 PROJECT = "fst"
@@ -114,7 +114,7 @@ class Sinks:
 
     def __init__(self, config: RunConfig, folder: Path) -> None:
         self._counts_path = folder / "sinks.json"
-        self._counts: dict[str, int] = read_json(self._counts_path) if self._counts_path.exists() else {}
+        self._counts: dict[str, int] = _counts(self._counts_path)
         self._open: dict[str, Sink] = {}
         shown = config.model_dump(mode="json", exclude=_PRIVATE)
         for name in config.sinks:
@@ -146,6 +146,13 @@ class Sinks:
         except Exception as error:
             warn(f"{name} fails and is left out: {type(error).__name__}: {error}")
             self._open.pop(name, None)
+
+
+def _counts(path: Path) -> dict[str, int]:
+    try:
+        return read_json(path)
+    except DataError:
+        return {}
 
 
 def _numbers(row: dict[str, Any]) -> dict[str, float]:

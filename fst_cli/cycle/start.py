@@ -11,11 +11,12 @@ from fst_cli.cycle.config import RunConfig, save_config
 from fst_cli.cycle.lock import locked
 from fst_cli.cycle.manifest import changes, write_manifest
 from fst_cli.cycle.plan import plan_lines
+from fst_cli.cycle.repair import repair
 from fst_cli.cycle.resolve import fresh, origin_lines, resumed
 from fst_cli.cycle.run import run_cycles
 from fst_cli.cycle.sinks import check_sinks
 from fst_cli.data.errors import UsageError
-from fst_cli.data.files import read_json, sweep
+from fst_cli.data.files import read_json
 from fst_cli.data.stage import stage_path
 from fst_cli.policy.names import resolve_model
 from fst_cli.slow.distributed import process_count
@@ -43,7 +44,7 @@ def start(
         accepted: list[str] = []
         if resume:
             accepted = _check_changes(folder, config, accept_changes)
-            sweep(folder)
+            repair(folder, config)
         else:
             _claim(folder, overwrite)
         started = time.monotonic()

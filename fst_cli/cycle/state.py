@@ -1,7 +1,7 @@
 """A run while it goes on: its directory, the newest weights, and what is loaded.
 
-A stage whose stage.json is there, whose inputs are unchanged and whose outputs are sound is skipped, which is all that
-`--resume` means. The policy stays loaded between stages.
+A stage whose stage.json is there and whose inputs are unchanged is skipped, which is all that `--resume` means once
+`repair` has gone over the run. The policy stays loaded between stages.
 """
 
 from collections.abc import Callable, Iterable
@@ -9,15 +9,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fst_cli.console import say, warn
+from fst_cli.console import say
 from fst_cli.cycle.config import RunConfig
 from fst_cli.cycle.manifest import write_manifest
 from fst_cli.cycle.metrics import write_metrics
 from fst_cli.cycle.sinks import Sinks
-from fst_cli.data import jsonl
-from fst_cli.data.errors import DataError
-from fst_cli.data.records import Divergence, Evaluation, Problem, Prompt, Record, Rollout
-from fst_cli.data.stage import changed_outputs, is_up_to_date, read_stage
+from fst_cli.data.errors import RunError
+from fst_cli.data.files import pruned_path
+from fst_cli.data.stage import is_up_to_date
 from fst_cli.engines.registry import Engines
 from fst_cli.policy.model import Policy, load_policy
 
@@ -52,6 +51,11 @@ class Run:
     def policy(self) -> Policy:
         """The current policy, loaded once."""
         if self._policy is None or self._loaded != self.weights:
+            if self.weights is not None and pruned_path(self.weights).exists():
+                raise RunError(
+                    f"{self.weights} was pruned, and a stage that reads it has to run again",
+                    hint="a new run can --init-from weights that are kept; keep_weights=all keeps all",
+                )
             self._policy = load_policy(self.config.model, self.weights, lazy=self.engines.lazy)
             self._loaded = self.weights
         return self._policy
@@ -72,7 +76,7 @@ class Run:
 
     def stage(self, label: str, output: Path, inputs: Iterable[Path | None], run: Callable[[], Any]) -> bool:
         """Run a stage unless it is complete on these inputs; whether it was run."""
-        if is_up_to_date(output, inputs) and not damaged(output):
+        if is_up_to_date(output, inputs):
             self._skipped.append(label)
             return False
         if self._skipped:
@@ -84,34 +88,3 @@ class Run:
         self.sinks.log(write_metrics(self.folder, self.config))
         write_manifest(self.folder, self.config)
         return True
-
-
-_RECORDS: dict[str, type[Record]] = {
-    "generate": Problem,
-    "evolve-prompts": Prompt,
-    "rollout": Rollout,
-    "eval": Evaluation,
-    "kl": Divergence,
-}
-
-
-def damaged(output: Path) -> bool:
-    """Whether a complete stage has to be made again: a file of it is gone, or is neither what it wrote nor readable.
-
-    Records that were edited by hand are kept: what was made from them is made again.
-    """
-    for path in changed_outputs(output):
-        if path != output or not _readable(path, _RECORDS.get(read_stage(output)["command"])):
-            warn(f"{path} is {'damaged' if path.exists() else 'gone'}: its stage is run again")
-            return True
-        warn(f"{path} is not what its stage wrote; it is kept, and what was made from it is made again")
-    return False
-
-
-def _readable(path: Path, kind: type[Record] | None) -> bool:
-    if kind is None or not path.exists():
-        return False
-    try:
-        return bool(jsonl.read_all(path, kind))
-    except DataError:
-        return False

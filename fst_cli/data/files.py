@@ -112,7 +112,7 @@ def prune(path: Path) -> None:
         path.unlink()
 
 
-@functools.lru_cache(maxsize=256)
+@functools.lru_cache(maxsize=4096)
 def _file_digest(path: Path, size: int, modified: int, inode: int) -> str:
     """Digest of a file; computed again only once the file has changed (weights are large and often asked for)."""
     with path.open("rb") as stream:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from fst_cli import __version__
+from fst_cli.data.errors import DataError
 from fst_cli.data.files import pruned_path, read_json, sha256, write_json
 
 
@@ -74,8 +75,14 @@ def is_up_to_date(output: Path, inputs: Iterable[Path | None]) -> bool:
 
 
 def changed_outputs(output: Path) -> list[Path]:
-    """Of a complete stage, the files that are not what it wrote: edited, damaged or gone."""
-    written = {output.parent / name: digest for name, digest in read_stage(output).get("outputs", {}).items()}
+    """Of a complete stage, the files that are not what it wrote: edited, damaged or gone.
+
+    Raises DataError where its stage.json is broken.
+    """
+    record = read_stage(output)
+    if not all(isinstance(record.get(part), dict) for part in ("inputs", "settings", "outputs")):
+        raise DataError(f"{stage_path(output)}: not a stage.json")
+    written = {output.parent / name: digest for name, digest in record["outputs"].items()}
     return [path for path, digest in written.items() if not _there(path) or sha256(path) != digest]
 
 

@@ -35,7 +35,13 @@ def test_single_stages_write_the_same_files_as_the_cycle(tmp_path):
     environment = {**os_, "PATH": f"{bin_}:{os.environ['PATH']}", **{k: str(v) for k, v in SMALL.items()}}
     settings = [f"--set={KEYS[name]}={value}" for name, value in SMALL.items() if name in KEYS]
     cycle = [sys.executable, "-m", "fst_cli", "cycle", "--task", "math", "--out", "cycle", *settings]
-    subprocess.run([*cycle, "--set=task_options.difficulty=1"], cwd=tmp_path, env=os_, check=True, timeout=600)
+    subprocess.run(
+        [*cycle, "--set=task_options.difficulty=1", "--set=keep_optimizer=all"],
+        cwd=tmp_path,
+        env=os_,
+        check=True,
+        timeout=600,
+    )
     subprocess.run([str(SCRIPT), "stages"], cwd=tmp_path, env=environment, check=True, timeout=600)
     expected, found = data_files(tmp_path / "cycle"), data_files(tmp_path / "stages")
     assert found == expected and "cycle-001/step-01/weights/adapter_model.safetensors" in found
