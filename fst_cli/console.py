@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from functools import cache
 from typing import Any
 
+from fst_cli.data.text import visible
+
 
 @cache
 def _console() -> Any:
@@ -24,21 +26,21 @@ def say(text: str) -> None:
     """One line of progress."""
     if not _is_main():
         return
-    _console().print(text, markup=False, soft_wrap=True)
+    _console().print(visible(text), markup=False, soft_wrap=True)
 
 
 def warn(text: str) -> None:
     """Something a person should not miss."""
     if not _is_main():
         return
-    _console().print(f"warning: {text}", style="yellow", markup=False, soft_wrap=True)
+    _console().print(visible(f"warning: {text}"), style="yellow", markup=False, soft_wrap=True)
 
 
 def fail(text: str, hint: str = "") -> None:
     """An error in one sentence and, on the next line, the fix."""
-    _console().print(f"error: {text}", style="red", markup=False, soft_wrap=True)
+    _console().print(visible(f"error: {text}"), style="red", markup=False, soft_wrap=True)
     if hint:
-        _console().print(f"hint: {hint}", markup=False, soft_wrap=True)
+        _console().print(visible(f"hint: {hint}"), markup=False, soft_wrap=True)
 
 
 @contextlib.contextmanager
@@ -58,10 +60,11 @@ def progress(what: str, total: int | None) -> Iterator[Callable[[int], None]]:
 def table(title: str, columns: list[str], rows: list[list[str]]) -> None:
     """A small table."""
     from rich.table import Table
+    from rich.text import Text
 
     made = Table(title=title, title_justify="left")
     for column in columns:
         made.add_column(column)
     for row in rows:
-        made.add_row(*row)
+        made.add_row(*(Text(visible(cell)) for cell in row))
     _console().print(made)

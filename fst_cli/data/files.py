@@ -6,6 +6,8 @@ import hashlib
 import os
 import secrets
 import shutil
+import signal
+import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -22,9 +24,10 @@ def atomic_file(path: Path) -> Iterator[Path]:
     temporary = _sibling(path, "tmp")
     try:  # the file is made inside: an interrupt between the two would leave it behind
         yield temporary
-        temporary.chmod(0o666 & ~_umask())
-        _sync(temporary)
-        temporary.replace(path)
+        with unbroken():
+            temporary.chmod(0o666 & ~_umask())
+            _sync(temporary)
+            temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
     _sync(path.parent)
@@ -40,22 +43,49 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     temporary = _sibling(path, "tmp")
     try:
         temporary.mkdir()
-        yield temporary
-        temporary.chmod(0o777 & ~_umask())
-        for file in temporary.rglob("*"):
-            file.chmod((0o777 if file.is_dir() else 0o666) & ~_umask())
-            _sync(file)
-        if path.exists():
-            old = _sibling(path, "old")
-            old.mkdir()
-            path.replace(old / path.name)
-            temporary.replace(path)
-            shutil.rmtree(old)
-        else:
-            temporary.replace(path)
+        with unbroken():
+            yield temporary
+            temporary.chmod(0o777 & ~_umask())
+            for file in temporary.rglob("*"):
+                file.chmod((0o777 if file.is_dir() else 0o666) & ~_umask())
+                _sync(file)
+            if path.exists():
+                old = _sibling(path, "old")
+                old.mkdir()
+                path.replace(old / path.name)
+                temporary.replace(path)
+                shutil.rmtree(old)
+            else:
+                temporary.replace(path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     _sync(path.parent)
+
+
+@contextlib.contextmanager
+def unbroken() -> Iterator[None]:
+    """Heed a first Ctrl-C when the block has ended, a second one at once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    heard: list[int] = []
+
+    def later(number: int, frame: Any) -> None:
+        heard.append(number)
+        if len(heard) > 1:
+            raise KeyboardInterrupt
+
+    before = signal.getsignal(signal.SIGINT)
+    if before is not signal.default_int_handler:  # ignored, or an outer block or an application heeds it its own way
+        yield
+        return
+    signal.signal(signal.SIGINT, later)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if heard:
+        raise KeyboardInterrupt
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:

@@ -3,12 +3,21 @@
 Unknown fields are errors: a misspelt field in a hand-edited file must not be dropped silently.
 """
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 RewardStatus = Literal["ok", "timeout", "error"]
 FinishReason = Literal["stop", "length"]
+
+
+def _without_credentials(url: str) -> str:
+    if any("@" in part.split("://")[-1].split("/")[0] for part in url.split(",")):
+        raise ValueError("holds a user or password, which would be saved: keys belong in OPENAI_API_KEY")
+    return url
+
+
+Url = Annotated[str, AfterValidator(_without_credentials)]
 
 
 class Record(BaseModel):

@@ -4,7 +4,7 @@ from typing import Literal, get_args
 
 from pydantic import Field
 
-from fst_cli.data.records import Record
+from fst_cli.data.records import Record, Url
 
 EngineName = Literal["transformers", "vllm", "openai"]
 ENGINES = get_args(EngineName)
@@ -29,7 +29,7 @@ class EngineSettings(Record):
         default="auto", description="vllm: serve adapters, or reload merged weights (auto: lora on GPUs, else merge)"
     )
     max_lora_rank: int = Field(default=16, ge=1, description="vllm: largest rank of an adapter that is served")
-    base_url: str = Field(default="", description="openai: base URL of each server, comma separated")
+    base_url: Url = Field(default="", description="openai: base URL of each server, comma separated")
     served_model: str = Field(default="", description="openai: the base model's name there; by default the first")
     timeout: float = Field(default=600.0, gt=0, description="openai: seconds that a request may take")
     logprobs: Literal["require", "recompute", "none"] = Field(

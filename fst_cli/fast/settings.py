@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from fst_cli.data.records import Record
+from fst_cli.data.records import Record, Url
 
 Recipe = Literal["light", "full"]
 
@@ -13,7 +13,7 @@ class ReflectorSettings(Record):
     """Which reflector, and how far it may go."""
 
     reflector: str = Field(default="heuristic", description="heuristic | local | openai:MODEL")
-    reflector_base_url: str | None = Field(default=None, description="of an OpenAI-compatible server")
+    reflector_base_url: Url | None = Field(default=None, description="of an OpenAI-compatible server")
     reflector_timeout: float = Field(default=300.0, gt=0, description="seconds a reply may take")
     reflector_retries: int = Field(default=4, ge=0, description="with growing pauses, before the run fails")
     reflector_tokens: int = Field(default=4096, ge=1, description="longest reply")

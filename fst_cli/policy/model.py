@@ -119,7 +119,7 @@ def _load_model(name: str, weights: Path | None) -> Any:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     dtype = torch.bfloat16 if device == "cuda" and whole == source else torch.float32
     with _told_as(name, weights):
-        model = AutoModelForCausalLM.from_pretrained(whole, dtype=dtype)
+        model = AutoModelForCausalLM.from_pretrained(whole, dtype=dtype, use_safetensors=True)
         if adapter:
             from peft import PeftModel
 

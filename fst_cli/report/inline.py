@@ -3,7 +3,7 @@
 import re
 from xml.etree import ElementTree as ET
 
-from fst_cli.report.text import visible
+from fst_cli.data.text import visible
 
 SVG = "{http://www.w3.org/2000/svg}"
 XLINK = "{http://www.w3.org/1999/xlink}"

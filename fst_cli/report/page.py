@@ -6,11 +6,11 @@ from importlib.resources import files
 from typing import Any
 
 from fst_cli import __version__
+from fst_cli.data.text import cut, visible
 from fst_cli.measure.history import Arm
 from fst_cli.report.samples import populations, sampled_runs
 from fst_cli.report.series import tasks_of
 from fst_cli.report.tables import COSTS, RESULTS, configurations, cost_row, result_row
-from fst_cli.report.text import cut, visible
 
 GENERATOR = '<meta name="generator" content="fst report">'  # what tells a report from a folder of something else
 

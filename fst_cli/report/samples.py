@@ -6,10 +6,10 @@ from pathlib import Path
 
 from fst_cli.data import jsonl
 from fst_cli.data.records import Message, Problem, Prompt, Rollout
+from fst_cli.data.text import cut
 from fst_cli.fast.diff import Kind, word_diff
 from fst_cli.measure.history import Arm, History
 from fst_cli.report.population import last_population
-from fst_cli.report.text import cut
 
 STEPS = 3  # first, middle, last
 OF_A_KIND = 4  # right and wrong rollouts of a step

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from fst_cli.data.text import without_credentials
 from fst_cli.measure.curves import Step, curve
 from fst_cli.measure.history import Arm
 from fst_cli.measure.intervals import OverSeeds
-from fst_cli.report.text import without_credentials
 
 PERCENT = 100
 

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from fst_cli.data.files import read_json
+from fst_cli.data.text import without_credentials
 from fst_cli.measure.curves import curve
 from fst_cli.measure.history import Arm, History
 from fst_cli.report.cost import seconds_of
 from fst_cli.report.series import kl_limits, origin, seen
-from fst_cli.report.text import without_credentials
 
 RESULTS = ["arm", "method", "model", "seeds", "updates", "final success, %", "final KL, nats per token"]
 COSTS = {

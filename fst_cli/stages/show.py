@@ -6,6 +6,7 @@ from typing import Any
 
 from fst_cli.data import jsonl
 from fst_cli.data.records import Prompt
+from fst_cli.data.text import visible
 from fst_cli.fast.diff import example_changes, word_diff
 from fst_cli.fast.lineage import load_ancestors
 
@@ -17,9 +18,9 @@ def show_population(path: Path, matrix: bool) -> None:
     """Print the population of a prompts.jsonl to standard output; colours only say again what signs say."""
     from rich.console import Console
 
-    members = jsonl.read_all(path, Prompt)
+    members = [_fit(prompt) for prompt in jsonl.read_all(path, Prompt)]
     # The first of equal prompts: a later one only fills a place.
-    known = {prompt.id: prompt for prompt in reversed([*load_ancestors(path), *members])}
+    known = {prompt.id: prompt for prompt in reversed([*map(_fit, load_ancestors(path)), *members])}
     known = dict(reversed(known.items()))
     wide = None if sys.stdout.isatty() else 160
     console = Console(file=sys.stdout, highlight=False, width=wide)
@@ -29,6 +30,16 @@ def show_population(path: Path, matrix: bool) -> None:
     console.print(_tree(members, known))
     if matrix:
         console.print(_matrix(members))
+
+
+def _fit(prompt: Prompt) -> Prompt:
+    """With nothing in it that a terminal would obey: a language model wrote it."""
+    fields = {name: visible(getattr(prompt, name)) for name in ("id", "instruction", "origin", "edit")}
+    examples = [
+        e.model_copy(update={"question": visible(e.question), "reply": visible(e.reply)}) for e in prompt.examples
+    ]
+    scores = {visible(problem): score for problem, score in prompt.scores.items()}
+    return prompt.model_copy(update={**fields, "examples": examples, "scores": scores})
 
 
 def _table(members: list[Prompt]) -> Any:

@@ -58,6 +58,8 @@ def test_an_unknown_key_names_the_nearest(key, nearest):
         ({"slow.learning_rate": -1}, "slow.learning_rate: input should be greater than 0"),
         ({"cycles": "many"}, "cycles: input should be a valid integer"),
         ({"cycles.x": 1}, "cycles is not a section"),
+        ({"engine.base_url": "http://a/v1,https://me:key@b/v1"}, "engine.base_url: holds a user or password"),
+        ({"fast.reflector_base_url": "https://key@b/v1"}, "fast.reflector_base_url: holds a user or password"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(overrides, said):

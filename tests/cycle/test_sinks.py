@@ -20,7 +20,7 @@ ROWS = [
 
 
 def config(*sinks):
-    return make_config(recipe("demo", "math", "mini"), {"sinks": list(sinks), "engine.base_url": "http://u:secret@h"})
+    return make_config(recipe("demo", "math", "mini"), {"sinks": list(sinks), "engine.base_url": "http://secret"})
 
 
 def log_in_two_processes(name, folder):

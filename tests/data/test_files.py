@@ -1,4 +1,6 @@
 import os
+import signal
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -82,3 +84,55 @@ def test_json_that_is_not_an_object_is_a_data_error(tmp_path):
         (tmp_path / "x.json").write_text(content)
         with pytest.raises(DataError):
             files.read_json(tmp_path / "x.json")
+
+
+def interrupt():
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_a_first_ctrl_c_waits_for_the_end_of_a_write_and_a_second_does_not(tmp_path):
+    with pytest.raises(KeyboardInterrupt), files.atomic_folder(tmp_path / "whole") as folder:
+        interrupt()
+        (folder / "a").write_text("all of it")
+    assert (tmp_path / "whole/a").read_text() == "all of it"
+    reached = []
+    with pytest.raises(KeyboardInterrupt), files.atomic_folder(tmp_path / "none"):
+        interrupt()
+        reached.append(1)
+        interrupt()
+        reached.append(2)
+    assert reached == [1] and sorted(path.name for path in tmp_path.iterdir()) == ["whole"]
+    with pytest.raises(KeyboardInterrupt), files.unbroken(), files.unbroken():
+        interrupt()
+        reached.append(3)
+    assert reached == [1, 3], "the outermost block decides"
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_other_threads_and_those_who_ignore_ctrl_c_are_left_alone():
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with files.unbroken():
+            interrupt()
+    finally:
+        signal.signal(signal.SIGINT, before)
+    with ThreadPoolExecutor(1) as pool:
+
+        def work():
+            with files.unbroken():
+                return "done"
+
+        assert pool.submit(work).result() == "done"
+
+
+def test_what_is_pruned_keeps_its_digest(tmp_path):
+    folder, file = tmp_path / "weights", tmp_path / "state.safetensors"
+    folder.mkdir()
+    (folder / "a").write_text("a")
+    file.write_text("b")
+    before = files.sha256(folder), files.sha256(file)
+    for path in (folder, file):
+        files.prune(path)
+        files.prune(path)
+        assert not path.exists()
+    assert (files.sha256(folder), files.sha256(file)) == before

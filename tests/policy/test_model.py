@@ -1,4 +1,6 @@
 import json
+import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -87,3 +89,23 @@ def test_broken_weights_are_a_data_error_not_a_traceback(tmp_path):
     (tmp_path / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA"}))
     with pytest.raises(DataError, match="does not load"):
         load_policy("mini", tmp_path)
+
+
+def test_weights_that_are_a_pickle_are_refused_unread(tmp_path):
+    """A pickle runs code when it is read."""
+    import torch
+
+    from fst_cli.policy.names import resolve_model
+
+    source, folder, ran = Path(resolve_model("mini")), tmp_path / "model", tmp_path / "ran"
+    shutil.copytree(source, folder)
+    (folder / "model.safetensors").unlink()
+
+    class Hostile:
+        def __reduce__(self):
+            return Path.touch, (ran,)
+
+    torch.save({"x": Hostile()}, folder / "pytorch_model.bin")
+    with pytest.raises(DataError, match=r"does not load: .*safetensors"):
+        load_policy(str(folder))
+    assert not ran.exists()

@@ -6,10 +6,10 @@ from html.parser import HTMLParser
 
 import pytest
 
+from fst_cli.data.text import cut, visible, without_credentials
 from fst_cli.measure.history import load_arms
 from fst_cli.report.page import facts, page
 from fst_cli.report.samples import sampled_runs, spread
-from fst_cli.report.text import cut, visible, without_credentials
 
 ALLOWED = {
     "html", "head", "meta", "title", "style", "body", "main", "h1", "h2", "h3", "p", "nav", "a", "div", "span", "table",

@@ -1,6 +1,6 @@
-"""Text that others wrote, made fit for a page: what cannot be seen is shown, what is too long is cut, no passwords.
+"""Text that others wrote, made fit for a terminal or a page: what cannot be seen is shown, what is too long is cut.
 
-Escaping is not done here: the page's template escapes everything.
+Escaping is not done here: the report's template escapes everything, and rich is told that nothing is markup.
 """
 
 import re
