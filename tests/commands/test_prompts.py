@@ -42,3 +42,14 @@ def test_a_population_that_is_none_is_a_data_error(fst, tmp_path):
     (tmp_path / "x.jsonl").write_text('{"id": "a", "instructions": ""}\n')
     done = fst("prompts", "show", "x.jsonl")
     assert done.returncode == 3 and "did you mean `instruction`?" in done.stderr
+
+
+def test_a_prompt_cannot_command_the_terminal(fst_here, tmp_path):
+    hostile = "\x1b]0;owned\x07\x1b[2J[red]x[/red]\x9b31m"
+    prompt = scored(
+        make_prompt(hostile, [Example(question=hostile, reply="2", problem_id="p")], edit=hostile), {"p": 1.0}
+    )
+    jsonl.write(tmp_path / "prompts.jsonl", select([prompt], 1))
+    done = fst_here("prompts", "show", "prompts.jsonl", "--matrix")
+    assert done.returncode == 0 and not set(done.stdout) & set("\x1b\x07\x9b")
+    assert "␛]0;owned␇␛[2J[red]x[/red]‹U+009B›31m" in done.stdout, "it is shown, whole"
