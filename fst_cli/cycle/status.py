@@ -1,5 +1,6 @@
 """How far a run has come: what is complete, whether it runs or has failed, what it cost, and what comes next."""
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ FAILURE = "failure.json"
 
 def record_failure(folder: Path, label: str | None, error: BaseException) -> None:
     """Keep why a run ended, for `fst status`; a resumed run deletes it."""
-    write_json(folder / FAILURE, {"stage": label, "error": str(error) or type(error).__name__})
+    with contextlib.suppress(OSError):  # a full disk is what the error may be
+        write_json(folder / FAILURE, {"stage": label, "error": str(error) or type(error).__name__})
 
 
 def run_status(folder: Path) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from typing import Any
 
 import orjson
 
-from fst_cli.data.errors import DataError, UsageError
+from fst_cli.data.errors import DataError, RunError, UsageError
 
 
 @contextlib.contextmanager
@@ -23,7 +23,8 @@ def atomic_file(path: Path) -> Iterator[Path]:
     make_parent(path)
     temporary = _sibling(path, "tmp")
     try:  # the file is made inside: an interrupt between the two would leave it behind
-        yield temporary
+        with _told(path):
+            yield temporary
         with unbroken():
             temporary.chmod(0o666 & ~_umask())
             _sync(temporary)
@@ -43,7 +44,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     temporary = _sibling(path, "tmp")
     try:
         temporary.mkdir()
-        with unbroken():
+        with unbroken(), _told(path):
             yield temporary
             temporary.chmod(0o777 & ~_umask())
             for file in temporary.rglob("*"):
@@ -86,6 +87,20 @@ def unbroken() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
     if heard:
         raise KeyboardInterrupt
+
+
+@contextlib.contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """Safetensors tells of a full disk by an error of its own.
+
+    Raises RunError in its place.
+    """
+    try:
+        yield
+    except Exception as error:
+        if type(error).__name__ == "SafetensorError":
+            raise RunError(f"{path} cannot be written: {error}") from None
+        raise
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:

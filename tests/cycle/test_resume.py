@@ -9,13 +9,9 @@ from pathlib import Path
 import pytest
 
 from fst_cli.cycle import manifest
-from fst_cli.data.files import read_json, sha256
+from fst_cli.data.files import read_json
+from tests.cycle.tiny import TINY, data_files
 
-TINY = [
-    "--task=math", "--cycles=1", "--steps-per-cycle=4", "--set=problems_per_step=2", "--set=slow.group_size=2",
-    "--set=max_tokens=8", "--set=fast.k=2", "--set=fast.anchor=2", "--set=fast.budget=8", "--set=fast.minibatch=1",
-    "--set=eval.every=2", "--set=eval.problems=2", "--set=eval.samples=1", "--set=eval.kl_problems=1",
-]  # fmt: skip
 LAST = "cycle-000/step-03"
 
 
@@ -39,13 +35,6 @@ def finished(tmp_path_factory, model):
 def run(finished, tmp_path):
     shutil.copytree(finished, tmp_path / "run")
     return tmp_path / "run"
-
-
-def data_files(folder):
-    """All that is not a time or a measurement of speed."""
-    timed = ("stage.json", "manifest.json", "metrics.jsonl", "train.json", "gepa.log", "run_log.txt")
-    files = (path for path in folder.rglob("*") if path.is_file() and not path.name.endswith(timed))
-    return {str(path.relative_to(folder)): sha256(path) for path in files}
 
 
 def flip(path):
