@@ -15,15 +15,15 @@ Cost = dict[str, float]
 def add_cost(cost: Cost, output: Path) -> None:
     """Add what the complete stage that wrote `output` cost."""
     record = read_stage(output)
-    figures = record.get("figures", {})
-    spent = {"runs": 1, "seconds": record["seconds"], "generated_tokens": figures.get("generated_tokens", 0)}
-    if record["command"] == "evolve-prompts":
+    figures = record.figures
+    spent = {"runs": 1, "seconds": record.seconds, "generated_tokens": figures.get("generated_tokens", 0)}
+    if record.command == "evolve-prompts":
         tokens = figures["reflection_input_tokens"] + figures["reflection_output_tokens"]
         spent |= {"rollouts": figures["metric_calls"] + figures["rescoring_calls"], "reflections": figures["proposals"]}
         spent |= {"reflection_tokens": tokens, "reflection_cost": figures["reflection_cost"]}
-    elif record["command"] == "rollout":
+    elif record.command == "rollout":
         spent["rollouts"] = figures["rollouts"] - figures["reused"]
-    elif record["command"] == "train-step":
+    elif record.command == "train-step":
         spent["trained_tokens"] = read_json(output)["trained_tokens"]
     for name, value in spent.items():
         cost[name] = round(cost.get(name, 0) + value, 6)

@@ -52,8 +52,8 @@ def _ended(folder: Path, config: RunConfig) -> bool:
     grid = folder / config.file_of("grid", config.tasks[-1])
     if not is_complete(grid):
         return False
-    read, last = read_stage(grid)["inputs"], f"cycle-{config.cycles - 1:03d}"
-    newest = Path(read["weights" if config.slow.enabled else "prompts"]["path"])
+    read, last = read_stage(grid).inputs, f"cycle-{config.cycles - 1:03d}"
+    newest = Path(read["weights" if config.slow.enabled else "prompts"].path)
     return last in newest.parts
 
 
@@ -101,4 +101,4 @@ def _flat(prefix: str, figures: dict[str, Any]) -> Row:
 
 
 def _figures(output: Path) -> dict[str, Any]:
-    return read_stage(output).get("figures", {}) if is_complete(output) else {}
+    return read_stage(output).figures if is_complete(output) else {}

@@ -65,7 +65,7 @@ def _data(run: Run, task: str) -> None:
     counts = {"train": len(config.cycles_of(task)) * config.problems_per_cycle, "test": config.eval.problems}
     for split, count in counts.items():
         output = run.data(split, task)
-        if is_complete(output) and read_stage(output)["settings"]["count"] != count:
+        if is_complete(output) and read_stage(output).settings["count"] != count:
             stage_path(output).unlink()  # the run has grown: the stream is made longer, its beginning stays
         make = functools.partial(
             generate_stage, output, task=task, task_options=config.options_of(task), split=split, count=count,

@@ -16,8 +16,7 @@ from fst_cli.cycle.resolve import fresh, origin_lines, resumed
 from fst_cli.cycle.run import run_cycles
 from fst_cli.cycle.sinks import check_sinks
 from fst_cli.data.errors import UsageError
-from fst_cli.data.files import read_json
-from fst_cli.data.stage import stage_path
+from fst_cli.data.stage import read_stage
 from fst_cli.policy.names import resolve_model
 from fst_cli.slow.distributed import process_count
 from fst_cli.stages.generate import check_options
@@ -88,7 +87,7 @@ def _claim(folder: Path, overwrite: bool) -> None:
 def _report(folder: Path, config: RunConfig, seconds: float) -> None:
     key = f"success_mean@{config.eval.samples}"
     for task in config.tasks:
-        figures = read_json(stage_path(folder / config.file_of("grid", task)))["figures"]
+        figures = read_stage(folder / config.file_of("grid", task)).figures
         rows = [
             [name, f"{value[key]['mean']:.3f}", f"[{value[key]['low']:.3f}, {value[key]['high']:.3f}]"]
             for name, value in figures.items()
@@ -96,6 +95,6 @@ def _report(folder: Path, config: RunConfig, seconds: float) -> None:
         title = f"{task}, {config.model}: success on {config.eval.problems} test problems"
         table(title, ["weights+prompt", key, "95 % interval"], rows)
         if config.slow.enabled:
-            kl = read_json(stage_path(folder / config.file_of("kl", task)))["figures"]["kl_per_token"]
+            kl = read_stage(folder / config.file_of("kl", task)).figures["kl_per_token"]
             say(f"KL(trained ‖ base) {kl['mean']:.4f} [{kl['low']:.4f}, {kl['high']:.4f}] nats per token, lead prompt")
     say(f"{seconds:.0f} s; everything is in {folder}")

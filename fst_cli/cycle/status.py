@@ -47,7 +47,7 @@ def run_status(folder: Path) -> dict[str, Any]:
 
 
 def _seconds(stage: Planned) -> float:
-    return float(read_stage(stage.output)["seconds"])
+    return read_stage(stage.output).seconds
 
 
 def _left(done: list[Planned], to_do: list[Planned]) -> float | None:

@@ -12,9 +12,30 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel, Field, ValidationError
+
 from fst_cli import __version__
 from fst_cli.data.errors import DataError
 from fst_cli.data.files import pruned_path, read_json, sha256, write_json
+
+
+class Read(BaseModel):
+    """An input as it was read."""
+
+    path: str
+    sha256: str
+
+
+class Mark(BaseModel):
+    """A stage.json: what a stage read and wrote, with which settings, in which time, and its figures."""
+
+    command: str
+    version: str
+    inputs: dict[str, Read]
+    settings: dict[str, Any]
+    seconds: float
+    outputs: dict[str, str] = Field(description="digests by path, from the folder of the mark's output")
+    figures: dict[str, Any] = Field(default_factory=dict)
 
 
 def stage_path(output: Path) -> Path:
@@ -70,7 +91,7 @@ def is_up_to_date(output: Path, inputs: Iterable[Path | None]) -> bool:
     """Whether the stage that writes `output` has ended and read inputs with the hashes that these have now."""
     if not is_complete(output):
         return False
-    read = {value["sha256"] for value in read_stage(output)["inputs"].values()}
+    read = {value.sha256 for value in read_stage(output).inputs.values()}
     return read == {sha256(path) for path in inputs if path and _there(path)}
 
 
@@ -79,15 +100,12 @@ def changed_outputs(output: Path) -> list[Path]:
 
     Raises DataError where its stage.json is broken.
     """
-    record = read_stage(output)
-    if not all(isinstance(record.get(part), dict) for part in ("inputs", "settings", "outputs")):
-        raise DataError(f"{stage_path(output)}: not a stage.json")
-    written = {output.parent / name: digest for name, digest in record["outputs"].items()}
+    written = {output.parent / name: digest for name, digest in read_stage(output).outputs.items()}
     return [path for path, digest in written.items() if not _there(path) or sha256(path) != digest]
 
 
-def read_stage(output: Path) -> dict[str, Any]:
-    """The stage.json of a complete stage; not to be changed, as it is read once.
+def read_stage(output: Path) -> Mark:
+    """The stage.json of a complete stage, read once as long as it does not change.
 
     Raises DataError where it is broken.
     """
@@ -97,8 +115,12 @@ def read_stage(output: Path) -> dict[str, Any]:
 
 
 @functools.cache
-def _read_once(path: Path, modified: int, inode: int, size: int) -> dict[str, Any]:
-    return read_json(path)
+def _read_once(path: Path, modified: int, inode: int, size: int) -> Mark:
+    try:
+        return Mark.model_validate(read_json(path))
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise DataError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg'].lower()}") from None
 
 
 def _there(path: Path) -> bool:

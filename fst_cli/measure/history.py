@@ -9,11 +9,34 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+from pydantic import BaseModel, Field, ValidationError
 
 from fst_cli.data.errors import DataError, UsageError
 from fst_cli.measure.intervals import Estimate
 
 Row = dict[str, Any]
+
+
+class _Loop(BaseModel):
+    enabled: bool
+
+
+class _Evaluations(BaseModel):
+    problems: int = Field(ge=1)
+    samples: int = Field(ge=1)
+    kl_problems: int = Field(ge=1)
+
+
+class _Known(BaseModel):
+    """What is read of a config.toml here; a run of another version may have more."""
+
+    task: str
+    seed: int
+    fast: _Loop
+    slow: _Loop
+    eval: _Evaluations
+    switch_every: int = 0
+    init_from: str | None = None
 
 
 @dataclass(frozen=True)
@@ -98,11 +121,22 @@ def load_history(folder: Path) -> History:
         raise DataError(f"{error.filename}: no such file", hint="has the run begun?") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise DataError(f"{folder}/config.toml: not valid TOML: {error}") from None
-    if missing := [key for key in ("task", "seed", "fast", "slow", "eval") if key not in config]:
-        raise DataError(f"{folder}/config.toml: not the configuration of a run: `{missing[0]}` is missing")
+    try:
+        _Known.model_validate(config)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        reason = "is missing" if first["type"] == "missing" else first["msg"].lower()
+        raise DataError(f"{folder}/config.toml: not the configuration of a run: `{place}` {reason}") from None
     rows = [_row(line, f"{folder}/metrics.jsonl:{number}") for number, line in enumerate(lines, start=1)]
     tasks = [name.strip() for name in config["task"].split(",")]
-    points = [point for row in rows if (point := _point(row, tasks, config))]
+    points = []
+    for number, row in enumerate(rows, start=1):
+        try:
+            points += [point] if (point := _point(row, tasks, config)) else []
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            reason = str(error).splitlines()[0]
+            raise DataError(f"{folder}/metrics.jsonl:{number}: not a line of metrics: {reason}") from None
     return History(folder, config, rows, points)
 
 

@@ -36,12 +36,14 @@ class TrainSettings(Record):
 
     @model_validator(mode="before")
     @classmethod
-    def _loss_defaults(cls, values: dict[str, Any]) -> dict[str, Any]:
+    def _loss_defaults(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
         given = {key: value for key, value in values.items() if value is not None}
         name = given.get("loss", "cispo")
         if name == "distill":
             return {"clip_interval": None, "kl_coefficient": 0.0, **given}
-        return {**LOSSES[name].defaults(), **given} if name in LOSSES else given
+        return {**LOSSES[name].defaults(), **given} if isinstance(name, str) and name in LOSSES else given
 
     @model_validator(mode="after")
     def _fits(self) -> "TrainSettings":
