@@ -212,7 +212,7 @@ def test_any_rollouts_beside_good_safetensors(tmp_path):
 def test_any_configuration(tmp_path):
     good = make_config(recipe("demo", "math", "mini")).model_dump(mode="json", exclude_none=True)
     draw, path, found = random.Random(1), tmp_path / "config.toml", Counter()
-    for case in range(CASES):
+    for case in range(11 * CASES // 10):  # a tenth of the changes has no TOML
         values = replaced(good, draw) if case % 2 else None
         try:
             content = tomli_w.dumps(values).encode() if values else mutated(tomli_w.dumps(good).encode(), draw)
@@ -225,7 +225,7 @@ def test_any_configuration(tmp_path):
         except FstError as error:
             found[type(error).__name__] += 1
     print(f"config.toml: {sum(found.values())} cases, {dict(found)}")
-    assert found["UsageError"] > 1000 and found["DataError"] > 1000
+    assert sum(found.values()) >= CASES and found["UsageError"] > 1000 and found["DataError"] > 1000
 
 
 def test_any_metrics_of_a_run(tmp_path, plant):
