@@ -65,13 +65,14 @@ def test_a_running_one_says_its_process(fst_here, run):
 
 def test_a_failed_one_says_where_and_why_until_it_goes_on(fst_here, run):
     (run / "kl.stage.json").unlink()
-    (run / "seed.jsonl").write_text("{")
+    seed = json.loads((run / "seed.jsonl").read_text())
+    (run / "seed.jsonl").write_text(json.dumps(seed | {"instruction": "Another."}) + "\n")  # its id is of the old one
     (run / "grid.stage.json").unlink()
     done = fst_here("cycle", "--out=run", "--resume")
     assert done.returncode == 3
     found = status(fst_here)
     assert found["state"] == "failed" and found["failure"]["stage"] == "cycle 0 step 0: rollout"
-    assert "seed.jsonl:1: not valid JSON" in found["failure"]["error"]
+    assert "is not the hash of this instruction" in found["failure"]["error"]
     assert "failed in [cycle 0 step 0: rollout]: " in fst_here("status", "run").stdout
     (run / "seed.jsonl").unlink()
     assert fst_here("cycle", "--out=run", "--resume").returncode == 0
