@@ -2,17 +2,19 @@
 
 from typing import Any
 
+from fst_cli.data.text import without_credentials, without_secrets
+
 
 class FstError(Exception):
     """A failure with one clear sentence and, where there is one, the fix.
 
-    `code` is the exit status: 1 run failed, 2 usage or configuration, 3 bad input data.
+    `code` is the exit status: 1 run failed, 2 usage or configuration, 3 bad input data. The sentence holds no secret.
     """
 
     code = 1
 
     def __init__(self, message: str, hint: str = "") -> None:
-        super().__init__(message)
+        super().__init__(without_secrets(message))
         self.hint = hint
 
 
@@ -53,6 +55,8 @@ def bad_settings(error: Any, known: list[str], as_options: bool = False) -> Usag
     if first["type"] == "extra_forbidden":
         return UsageError(f"configuration: unknown key `{name}`", hint=nearest(name, known))
     message = first["msg"].removeprefix("Value error, ")
+    message = message[:1].lower() + message[1:]
     if as_options:
-        return UsageError(f"--{name.replace('_', '-')} {first['input']}: {message.lower()}" if name else message)
-    return UsageError(f"configuration: {name + ': ' if name else ''}{message[:1].lower() + message[1:]}")
+        given = without_credentials(str(first["input"]))
+        return UsageError(f"--{name.replace('_', '-')} {given}: {message}" if name else message)
+    return UsageError(f"configuration: {name + ': ' if name else ''}{message}")
