@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fst_cli.cycle.config import RunConfig, load_config, make_config, read_toml
+from fst_cli.cycle.plan import planned
 from fst_cli.cycle.recipes import recipe
 from fst_cli.data.errors import UsageError
 from fst_cli.data.stage import is_complete
@@ -88,10 +89,12 @@ def _starting_weights(place: Path, config: RunConfig) -> Path:
         if not (place / "config.json").exists() and not (place / "adapter_config.json").exists():
             raise UsageError(f"{place}: neither a run nor weights", hint="--init-from RUN, or the weights/ of a step")
         return place.resolve()
-    model = load_config(source).model
-    if resolve_model(model) != resolve_model(config.model):
-        raise UsageError(f"{place} trained {model}, and this run trains {config.model}", hint=f"give --model {model}")
-    steps = [path.parent for path in sorted(place.glob("cycle-*/step-*/train.json")) if is_complete(path)]
-    if not steps:
+    other = load_config(source)
+    if resolve_model(other.model) != resolve_model(config.model):
+        hint = f"give --model {other.model}"
+        raise UsageError(f"{place} trained {other.model}, and this run trains {config.model}", hint=hint)
+    steps = [stage.output for stage in planned(other, place) if stage.command == "train-step"]
+    made = [output.parent / "weights" for output in steps if is_complete(output)]
+    if not made:
         raise UsageError(f"{place}: has no trained weights yet")
-    return (steps[-1] / "weights").resolve()
+    return made[-1].resolve()
