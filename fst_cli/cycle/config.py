@@ -65,7 +65,7 @@ class RunConfig(Record):
     keep_weights: Literal["all", "evaluated", "last"] = Field(
         default="all", description="of which steps; those of the newest two always are"
     )
-    keep_optimizer: Literal["all", "last"] = Field(default="last", description="states; the newest two always are")
+    keep_optimizer: Literal["all", "last"] = Field(default="all", description="states; the newest two always are")
     sinks: list[Literal["tensorboard", "wandb", "trackio"]] = Field(
         default_factory=list, description="where metrics.jsonl's lines go besides"
     )

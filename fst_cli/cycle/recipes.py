@@ -53,6 +53,7 @@ _PAPER: dict[str, Any] = {
     "cycles": 20,
     "max_tokens": 8192,
     "keep_weights": "evaluated",  # a whole model a step fills any disk
+    "keep_optimizer": "last",
     "fast": {"k": 8, "anchor": 192, "budget": 960, "max_instruction_tokens": 4096, "max_examples": 0,
              "evolve": "instruction"},
     "slow": {"method": "full", "learning_rate": 1e-6, "group_size": 8},

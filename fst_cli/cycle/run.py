@@ -12,7 +12,7 @@ from fst_cli.cycle.config import RunConfig
 from fst_cli.cycle.measurements import measure_end, measure_now
 from fst_cli.cycle.metrics import write_metrics
 from fst_cli.cycle.sinks import Sinks
-from fst_cli.cycle.state import Run
+from fst_cli.cycle.state import Run, check_kept
 from fst_cli.cycle.status import FAILURE, record_failure
 from fst_cli.data import jsonl
 from fst_cli.data.files import prune
@@ -162,6 +162,7 @@ def _one_step(run: Run, number: int, step: int, prompts: Path) -> None:
 
 
 def _train(run: Run, rollouts: Path, folder: Path, **given: Any) -> None:
+    check_kept(given["state"])
     run.engines.sleep()  # where trainer and engine share one GPU
     train_stage(run.policy, rollouts, folder, seed=run.config.seed, **given)
 

@@ -51,11 +51,7 @@ class Run:
     def policy(self) -> Policy:
         """The current policy, loaded once."""
         if self._policy is None or self._loaded != self.weights:
-            if self.weights is not None and pruned_path(self.weights).exists():
-                raise RunError(
-                    f"{self.weights} was pruned, and a stage that reads it has to run again",
-                    hint="a new run can --init-from weights that are kept; keep_weights=all keeps all",
-                )
+            check_kept(self.weights)
             self._policy = load_policy(self.config.model, self.weights, lazy=self.engines.lazy)
             self._loaded = self.weights
         return self._policy
@@ -88,3 +84,12 @@ class Run:
         self.sinks.log(write_metrics(self.folder, self.config))
         write_manifest(self.folder, self.config)
         return True
+
+
+def check_kept(path: Path | None) -> None:
+    """Raise RunError where a stage needs what was pruned."""
+    if path is not None and not path.exists() and pruned_path(path).exists():
+        raise RunError(
+            f"{path} was pruned, and a stage that reads it has to run again",
+            hint="a new run can --init-from weights that are kept; keep_weights=all and keep_optimizer=all keep all",
+        )

@@ -105,27 +105,23 @@ def test_a_record_that_a_hand_has_changed_is_kept_and_what_came_of_it_is_made_ag
     assert path.read_text() == edited
 
 
-def test_only_what_is_needed_is_kept_of_a_step(finished):
-    steps = [finished / f"cycle-000/step-0{number}" for number in range(4)]
-    assert [(step / "optimizer.safetensors").exists() for step in steps] == [False, False, True, True]
-    assert all((step / "weights/adapter_model.safetensors").exists() for step in steps)
-
-
 @pytest.mark.parametrize(("keep", "left"), [("last", [2, 3]), ("evaluated", [1, 2, 3])])
 def test_weights_are_pruned_as_asked_and_the_run_can_still_go_on(fst_here, tmp_path, keep, left):
-    done = fst_here("cycle", "--out=run", *TINY, "--no-fast", f"--set=keep_weights={keep}")
+    done = fst_here("cycle", "--out=run", *TINY, "--no-fast", f"--set=keep_weights={keep}", "--set=keep_optimizer=last")
     assert done.returncode == 0, done.stderr
     steps = [tmp_path / f"run/cycle-000/step-0{number}" for number in range(4)]
     assert [number for number, step in enumerate(steps) if (step / "weights").exists()] == left
+    assert [number for number, step in enumerate(steps) if (step / "optimizer.safetensors").exists()] == [2, 3]
     before = data_files(tmp_path / "run")
     done = fst_here("cycle", "--out=run", "--resume")
     assert done.returncode == 0 and "[cycle 0" not in done.stderr
     lose(steps[3] / "weights")
     assert fst_here("cycle", "--out=run", "--resume").returncode == 0
     assert data_files(tmp_path / "run") == before
-    lose(steps[1] / "rollouts.jsonl")
-    done = fst_here("cycle", "--out=run", "--resume")
-    assert done.returncode == 1 and "was pruned" in done.stderr and "keep_weights=all" in done.stderr
+    for lost in (steps[2] / "train.json", steps[1] / "rollouts.jsonl"):  # which need step 1's state, step 0's weights
+        lose(lost)
+        done = fst_here("cycle", "--out=run", "--resume")
+        assert done.returncode == 1 and "was pruned" in done.stderr and "keep_weights=all" in done.stderr
 
 
 def test_another_model_or_data_or_version_is_refused_by_name_unless_accepted(run, fst_here, monkeypatch):

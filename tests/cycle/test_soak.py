@@ -23,7 +23,7 @@ def resident(pid):
 def test_a_long_run_stays_as_it_was(tmp_path):
     forge = Forge()
     options = [
-        *TINY, f"--cycles={CYCLES}", f"--steps-per-cycle={STEPS}", "--set=keep_weights=last", "--set=eval.every=100",
+        *TINY, f"--cycles={CYCLES}", f"--steps-per-cycle={STEPS}", "--set=keep_weights=last", "--set=keep_optimizer=last", "--set=eval.every=100",
         "--set=slow.group_size=4",
     ]  # fmt: skip
     child = forge.start(tmp_path, "cycle", "--out=run", *options)

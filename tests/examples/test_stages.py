@@ -36,7 +36,10 @@ def test_single_stages_write_the_same_files_as_the_cycle(tmp_path):
     settings = [f"--set={KEYS[name]}={value}" for name, value in SMALL.items() if name in KEYS]
     cycle = [sys.executable, "-m", "fst_cli", "cycle", "--task", "math", "--out", "cycle", *settings]
     subprocess.run(
-        [*cycle, "--set=task_options.difficulty=1", "--set=keep_optimizer=all"],
+        [
+            *cycle,
+            "--set=task_options.difficulty=1",
+        ],
         cwd=tmp_path,
         env=os_,
         check=True,
