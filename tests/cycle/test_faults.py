@@ -1,6 +1,6 @@
 """What happens to a run when the machine, the disk or the person gets in the way. tests/README.md has the table.
 
-Every one of these starts `fst cycle` many times; run with: pytest -m slow tests/cycle/test_faults.py
+Each starts `fst cycle` many times; run with: pytest -m 'slow or long' tests/cycle/test_faults.py
 """
 
 import os
@@ -20,7 +20,6 @@ from fst_cli.cycle.plan import planned
 from tests.cycle.forge import Forge
 from tests.cycle.tiny import TINY, data_files
 
-pytestmark = pytest.mark.slow
 POINTS = 50
 
 
@@ -77,12 +76,14 @@ def disturbed(forge, place, finished, signals, points):
     return hit, codes
 
 
+@pytest.mark.slow
 def test_kill_9_at_any_point_of_any_stage_loses_nothing(forge, finished, tmp_path):
     hit, codes = disturbed(forge, tmp_path, finished, [signal.SIGKILL], POINTS)
     print(f"kill -9: {sum(hit.values())} points, {len(hit)} stages, exits {dict(codes)}")
     assert sum(hit.values()) >= POINTS and codes[-9] >= POINTS
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("times", [1, 2])
 def test_ctrl_c_ends_with_130_and_loses_nothing(forge, finished, tmp_path, times):
     hit, codes = disturbed(forge, tmp_path, finished, [signal.SIGINT] * times, 20)
@@ -98,6 +99,7 @@ def mounted(place, size):
         pytest.skip(f"no file system can be mounted here (run as root): {done.stderr.decode().strip()}")
 
 
+@pytest.mark.long
 def test_a_full_disk_is_told_and_more_room_is_all_it_needs(forge, finished, tmp_path):
     size = sum(path.stat().st_size for path in finished.rglob("*") if path.is_file())
     outcomes = []
@@ -118,6 +120,7 @@ def test_a_full_disk_is_told_and_more_room_is_all_it_needs(forge, finished, tmp_
     assert outcomes.count(1) >= 6
 
 
+@pytest.mark.slow
 def test_a_read_only_disk_is_told_and_nothing_changes(forge, finished, tmp_path):
     disk = tmp_path / "disk"
     mounted(disk, "64m")
@@ -136,6 +139,7 @@ def test_a_read_only_disk_is_told_and_nothing_changes(forge, finished, tmp_path)
         subprocess.run(["umount", "-l", str(disk)], check=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [["--resume"], [*TINY, "--overwrite"]])
 def test_a_second_process_on_a_run_is_refused_and_does_no_harm(forge, finished, tmp_path, options):
     shutil.copytree(finished, tmp_path / "run")
@@ -145,6 +149,7 @@ def test_a_second_process_on_a_run_is_refused_and_does_no_harm(forge, finished, 
     assert data_files(tmp_path / "run") == data_files(finished)
 
 
+@pytest.mark.slow
 def test_a_clock_that_goes_backwards_changes_nothing(finished, tmp_path, fst_here, monkeypatch):
     start, real = time.time(), time.monotonic
     monkeypatch.setattr(time, "time", lambda: start - 3600 * (real() % 100))
@@ -160,6 +165,7 @@ def _stages(folder):
     return [json.loads(path.read_text()) for path in folder.rglob("*stage.json")]
 
 
+@pytest.mark.slow
 def test_a_terminal_that_is_resized_or_goes_away_changes_nothing(finished, tmp_path):
     import fcntl
     import pty

@@ -19,7 +19,7 @@ def resident(pid):
     return pages * 4096 / 2**20, len(list(Path(f"/proc/{pid}/fd").iterdir()))
 
 
-@pytest.mark.slow  # 300 steps, about three minutes; run with: pytest -m slow tests/cycle/test_soak.py
+@pytest.mark.long  # 300 steps, about three minutes; run with: pytest -m long tests/cycle/test_soak.py
 def test_a_long_run_stays_as_it_was(tmp_path):
     forge = Forge()
     options = [

@@ -1,10 +1,11 @@
-"""Ten thousand broken files for every reader: a clean error that names the file, or records; never anything else.
+"""Thousands of broken files for every reader: a clean error that names the file, or records; never anything else.
 
 Half of the cases change bytes of a good file (flips, cuts, insertions, repeats), half put another JSON value somewhere
-into a good record. Run with: pytest -m slow tests/data/test_fuzz.py
+into a good record. The fast set has 300 of each; run all with: FST_FUZZ_CASES=10000 pytest -s tests/data/test_fuzz.py
 """
 
 import json
+import os
 import random
 from collections import Counter
 from pathlib import Path
@@ -28,8 +29,7 @@ from fst_cli.slow.groups import load_batch
 from fst_cli.stages.inputs import load_problems, load_prompts
 from fst_cli.tasks.rows import read_rows
 
-pytestmark = pytest.mark.slow
-CASES = 10_000
+CASES = int(os.environ.get("FST_FUZZ_CASES", "300"))
 STRANGE = [
     None, True, -1, 0, 1e308, 2**63, -(2**70), "", "x", "\x00", "\ud7ff", "-", "../../etc/passwd", [], [[]], {}, {"": None},
     [None] * 3, "NaN", 0.1, "💥" * 9, {"a": {"b": [1, {"c": 2}]}},
@@ -225,7 +225,7 @@ def test_any_configuration(tmp_path):
         except FstError as error:
             found[type(error).__name__] += 1
     print(f"config.toml: {sum(found.values())} cases, {dict(found)}")
-    assert sum(found.values()) >= CASES and found["UsageError"] > 1000 and found["DataError"] > 1000
+    assert sum(found.values()) >= CASES and found["UsageError"] > CASES / 10 and found["DataError"] > CASES / 10
 
 
 def test_any_metrics_of_a_run(tmp_path, plant):

@@ -35,7 +35,7 @@ def test_a_script_is_sound_and_says_what_it_is_for(name):
     assert head[1 if head[0].startswith("#!") else 0].startswith("# ")
 
 
-@pytest.mark.slow  # a dozen short runs, about two minutes; run with: pytest -m slow
+@pytest.mark.long  # a dozen short runs, about two minutes; run with: pytest -m long
 def test_the_headline_runs_stops_and_goes_on(tmp_path):
     settings = {"TASKS": "math codeio", "SWITCH": "2", "MEASURE": "", "SETTINGS": SHORT}
     script("headline.sh", "out", tmp_path, **settings)
