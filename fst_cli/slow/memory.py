@@ -45,8 +45,9 @@ def kept_bytes_per_token(model: Any, sequences: list[TokenSequence]) -> float:
     def keep(tensor: Any) -> Any:
         storage = tensor.untyped_storage()
         kept.setdefault(storage.data_ptr(), storage.nbytes())
-        alive.append(tensor)  # or its address could be used again
-        return tensor
+        # Detached: a graph that holds its own output would never be freed.
+        alive.append(tensor.detach())  # or its address could be used again
+        return tensor.detach()
 
     alive: list[Any] = []
     ids = (sequences[0].inputs * PROBE)[:PROBE]
