@@ -1,13 +1,13 @@
-"""The main job as the README gives it: minutes each, so marked slow. Run with: pytest -m slow"""
+"""The main job as the README gives it: minutes each. Run with: pytest -m 'slow or long'"""
 
 import pytest
 
 from tests.cycle.demo import grid
 
-pytestmark = pytest.mark.slow
 
-
-@pytest.mark.parametrize("task", ["math", "stargraph"])
+@pytest.mark.parametrize(
+    "task", [pytest.param("math", marks=pytest.mark.slow), pytest.param("stargraph", marks=pytest.mark.long)]
+)
 def test_fast_slow_training_lifts_the_mini_with_intervals_apart(tmp_path, task):
     # One cycle is enough for star graphs: what lifts them is the prompt, in the first.
     cells, seconds = grid(tmp_path, "--task", task, *(["--cycles=1"] if task == "stargraph" else []))

@@ -11,13 +11,14 @@ from fst_cli.data.files import sha256
 
 SCRIPT = Path(__file__).parents[2] / "examples" / "stages.sh"
 SMALL = {
-    "CYCLES": 2, "STEPS": 2, "PROBLEMS": 4, "GROUP": 4, "MAX_TOKENS": 32, "K": 2, "BUDGET": 24, "ANCHOR": 4,
+    "CYCLES": 2, "STEPS": 1, "EVERY": 1, "PROBLEMS": 4, "GROUP": 4, "MAX_TOKENS": 32, "K": 2, "BUDGET": 24, "ANCHOR": 4,
     "MINIBATCH": 2, "TESTS": 6, "SAMPLES": 2, "KL_PROBLEMS": 3, "OPTIONS": "--set difficulty=1",
 }  # fmt: skip
 KEYS = {
     "CYCLES": "cycles", "STEPS": "steps_per_cycle", "PROBLEMS": "problems_per_step", "GROUP": "slow.group_size",
     "MAX_TOKENS": "max_tokens", "K": "fast.k", "BUDGET": "fast.budget", "ANCHOR": "fast.anchor",
     "MINIBATCH": "fast.minibatch", "TESTS": "eval.problems", "SAMPLES": "eval.samples", "KL_PROBLEMS": "eval.kl_problems",
+    "EVERY": "eval.every",
 }  # fmt: skip
 DESCRIBES = ("stage.json", "manifest.json", "metrics.jsonl", "config.toml", "train.json", "gepa.log", "run_log.txt")
 
@@ -47,7 +48,7 @@ def test_single_stages_write_the_same_files_as_the_cycle(tmp_path):
     )
     subprocess.run([str(SCRIPT), "stages"], cwd=tmp_path, env=environment, check=True, timeout=600)
     expected, found = data_files(tmp_path / "cycle"), data_files(tmp_path / "stages")
-    assert found == expected and "cycle-001/step-01/weights/adapter_model.safetensors" in found
+    assert found == expected and "cycle-001/step-00/weights/adapter_model.safetensors" in found
 
 
 def test_its_defaults_are_the_demo_recipe():
