@@ -85,7 +85,8 @@ def tree_batches(
     shared = [0] * len(order)
     for place in range(1, len(order)):
         common = _common([sequences[order[place - 1]], sequences[order[place]]])
-        shared[place] = common if common >= min_shared else 0
+        # Nodes end where other sequences branch off, and what is left after the last one may be too short for a node.
+        shared[place] = max(0, common - min_shared + 1)
 
     def cut(limit: int) -> list[list[int]]:
         batches: list[list[int]] = []

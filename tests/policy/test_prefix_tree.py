@@ -1,4 +1,4 @@
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from fst_cli.policy.prefix_tree import prefix_tree, tree_batches
@@ -54,6 +54,7 @@ def test_a_short_common_prefix_is_not_worth_a_node():
 
 
 @given(sequences, st.integers(1, 40), st.integers(1, 4))
+@example([[0] * 6, [0, 0, 0, 1, *[0] * 6], [0, 0, 1, *[0] * 6], [0, 1, *[0] * 5]], 27, 1)  # 28 tokens, not 27
 def test_batches_hold_every_sequence_once_and_stay_within_the_limit(found, limit, at_least):
     batches = tree_batches(found, limit, at_least, min_shared=2)
     assert sorted(row for batch in batches for row in batch) == list(range(len(found)))
