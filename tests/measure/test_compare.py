@@ -78,6 +78,14 @@ def test_a_fit_starts_after_the_first_evolution(arms):
     assert series(arms[1], "math", "rollouts")[0] == [0, 192, 384, 576, 768]
 
 
+def test_runs_that_were_measured_only_at_their_ends_are_compared(plant, tmp_path):
+    for name, success in (("a", 0.5), ("b", 0.3)):
+        plant(tmp_path / name, [(2, False, 96, {"math": success}, {"math": 0.1})])
+    found = compare(*load_arms([tmp_path / "a", tmp_path / "b"]))["tasks"]["math"]
+    assert found["final"]["difference"]["mean"] == pytest.approx(0.2)
+    assert "refused" in found["fits"]["a"] and "refused" in found["fits"]["b"]
+
+
 def test_runs_of_several_tasks_are_compared_stage_by_stage(plant, tmp_path):
     def row(update, math, code, evolved=False):
         return update, evolved, update * 10, {"math": math, "codeio": code}, {}
