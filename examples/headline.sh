@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The paper's claims on `mini`, measured: about two hours on two cores.
+# The paper's claims on `mini`, measured: under three hours on two cores.
 #     examples/headline.sh runs/headline
 # Stop it and start it again at will. What it leaves: OUT/compare/*.json and OUT/report/index.html.
 set -euo pipefail

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The three methods on a real pretrained model, SmolLM2-135M, with small sums: about an hour on one core.
+# The three methods on a real pretrained model, SmolLM2-135M, with small sums: half an hour on one core.
 #     examples/pretrained.sh runs/smollm2
 set -euo pipefail
 out=${1:-runs/smollm2}
