@@ -13,9 +13,15 @@ SMALL = [
     "fast.anchor=2", "fast.minibatch=2", "fast.max_examples=0", "slow.group_size=2", "eval.problems=2",
     "eval.samples=1", "eval.kl_problems=1",
 ]  # fmt: skip
+ONE_OF_A_KIND = [
+    "math", "math-python", "stargraph", "codeio", "hover", "hover-2hop", "physics", "mbpp", "gym:chain_sum"
+]  # fmt: skip
 
 
-@pytest.mark.parametrize("name", [*tasks(), "gym:chain_sum"])
+@pytest.mark.parametrize(
+    "name",  # the others differ in their data; run all with: pytest -m 'long or not long' tests/cycle/test_every_task.py
+    [pytest.param(n, marks=() if n in ONE_OF_A_KIND else pytest.mark.long) for n in [*tasks(), "gym:chain_sum"]],
+)
 def test_a_short_cycle_runs_to_its_end(fst_here, tmp_path, task_options_of, name):
     if name in ("humaneval", "mbpp", "apps", "livecodebench") or name.startswith("gym:"):
         levels.need_isolation()

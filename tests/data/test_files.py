@@ -90,7 +90,15 @@ def interrupt():
     os.kill(os.getpid(), signal.SIGINT)
 
 
-def test_a_first_ctrl_c_waits_for_the_end_of_a_write_and_a_second_does_not(tmp_path):
+@pytest.fixture
+def heeds_ctrl_c():
+    """As at a terminal; what a shell starts in the background ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_a_first_ctrl_c_waits_for_the_end_of_a_write_and_a_second_does_not(tmp_path, heeds_ctrl_c):
     with pytest.raises(KeyboardInterrupt), files.atomic_folder(tmp_path / "whole") as folder:
         interrupt()
         (folder / "a").write_text("all of it")

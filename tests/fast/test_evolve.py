@@ -196,7 +196,9 @@ def test_proposals_side_by_side_are_reflected_on_at_once_and_scored_in_one_call(
     assert sizes[1] == 3 * 2 and {p.outcome for p in proposals_of(tmp_path)} <= {"accepted", "rejected", "duplicate"}
 
 
-@pytest.mark.parametrize("plain", [2, 0])  # at 0 the ancestor has no reward, which gepa's own merge stumbles over
+@pytest.mark.parametrize(
+    "plain", [pytest.param(2, marks=pytest.mark.slow), 0]
+)  # at 0 the ancestor has no reward, which gepa's own merge stumbles over
 def test_merges_join_an_instruction_and_examples_and_are_recorded(mini, problems, tmp_path, monkeypatch, plain):
     number = {problem.id: i for i, problem in enumerate(problems)}
 
