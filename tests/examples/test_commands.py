@@ -1,4 +1,4 @@
-"""Every command of the README, and every example of a --help, runs as it is written, beside the files that it names."""
+"""Every command of the README and every example of a --help runs beside the files that it names; runs are made shorter."""
 
 import os
 import re
@@ -63,6 +63,11 @@ def test_a_command_of_the_documents_runs_as_it_is_written(line, made, tmp_path):
     words = " ".join(STANDS_FOR.get(word, word) for word in line.removeprefix("fst ").split())
     if words.startswith("cycle "):
         words = f"cycle {SHORTEST} --out out {words.removeprefix('cycle ')}"
+    if words.startswith("evolve-prompts "):
+        words += " --budget 24 --anchor 4 --minibatch 2"
+    named = re.search(r"(?:-o|--out) (\S+)", words)
+    written = tmp_path / "here" / named[1] if named else None
+    if written and written.exists():
+        shutil.move(written, tmp_path)
     printed = fst(words, tmp_path / "here")
-    written = re.search(r"(?:-o|--out) (\S+)", words)
-    assert (tmp_path / "here" / written[1]).exists() if written else printed
+    assert written.exists() if written else printed

@@ -197,7 +197,7 @@ def test_proposals_side_by_side_are_reflected_on_at_once_and_scored_in_one_call(
 
 
 @pytest.mark.parametrize(
-    "plain", [pytest.param(2, marks=pytest.mark.slow), 0]
+    "plain", [pytest.param(2, marks=pytest.mark.long), 0]
 )  # at 0 the ancestor has no reward, which gepa's own merge stumbles over
 def test_merges_join_an_instruction_and_examples_and_are_recorded(mini, problems, tmp_path, monkeypatch, plain):
     number = {problem.id: i for i, problem in enumerate(problems)}

@@ -369,7 +369,7 @@ def _fingerprint():
     return hashlib.sha256(b"".join(path.read_bytes() for path in sorted(folder.rglob("*.py")))).hexdigest()
 
 
-@pytest.mark.parametrize("count", [60, pytest.param(1000, marks=pytest.mark.slow)], ids=["60", "1000"])
+@pytest.mark.parametrize("count", [60, pytest.param(1000, marks=pytest.mark.long)], ids=["60", "1000"])
 def test_a_crowd_of_hostile_programs_leaves_nothing_and_holds_nobody_up(monkeypatch, count):
     if levels.best() == "none":
         pytest.skip("only where programs are isolated: install bubblewrap or allow user namespaces")

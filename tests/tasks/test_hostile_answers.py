@@ -69,7 +69,7 @@ def _cases(task_options_of, count):
     return [cases[index] for index in (rng.randrange(len(cases)) for _ in range(count))]
 
 
-@pytest.mark.parametrize("count", [60, pytest.param(1000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [60, pytest.param(1000, marks=pytest.mark.long)])
 def test_no_hostile_answer_is_rewarded_or_holds_the_graders_up(task_options_of, count, tmp_path):
     levels.need_isolation()
     cases = _cases(task_options_of, count)
