@@ -145,7 +145,7 @@ def _with_kl(points: list[Point], task: str) -> list[Point]:
 
 
 def series(arm: Arm, task: str, axis: Axis = "update") -> tuple[list[float], list[float]]:
-    """What a fit is made to: success over RL steps, from the last evaluation before the first one on."""
+    """What a fit is made to: success over RL steps, from the last evaluation before the first step on."""
     steps = curve(arm, task)
     first = max((number for number, step in enumerate(steps) if step.update == 0), default=0)
     kept = [step for number, step in enumerate(steps) if number == first or (number > first and not step.evolved)]

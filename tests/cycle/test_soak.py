@@ -42,14 +42,15 @@ def test_a_long_run_stays_as_it_was(tmp_path):
     memory, files = np.array(seen).T
     late, early = memory[-5:].max(), memory[5:10].max()
     assert late < 1.1 * early, f"memory grew from {early:.0f} to {late:.0f} MiB"
-    assert files[-5:].max() <= files[5:10].max(), f"open files: {files}"
+    # The least of several, as a file that is just being written counts; what the first cycle's end loads stays open.
+    assert files[-10:].min() <= files[10:15].min(), f"open files: {files}"
 
     marks = sorted(folder.glob("cycle-*/step-*/train.stage.json"), key=lambda path: path.stat().st_mtime_ns)
     ends = np.array([path.stat().st_mtime_ns for path in marks]) / 1e9
     gaps = np.diff(ends)
     first, last = np.median(gaps[10:60]), np.median(gaps[-50:])
     print(
-        f"memory {early:.0f} -> {late:.0f} MiB, files {files[5]:.0f} -> {files[-1]:.0f}, step {first:.2f} -> {last:.2f} s"
+        f"memory {early:.0f} -> {late:.0f} MiB, files {files[10:15].min()} -> {files[-10:].min()}, step {first:.2f} -> {last:.2f} s"
     )
     assert last < 2 * first, f"a step took {first:.3f} s at first and {last:.3f} s at last"
 
