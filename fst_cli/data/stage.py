@@ -111,7 +111,7 @@ def read_stage(output: Path) -> Mark:
     """
     path = stage_path(output)
     status = path.stat()
-    return _read_once(path.resolve(), status.st_mtime_ns, status.st_ino, status.st_size)
+    return _read_once(path.absolute(), status.st_mtime_ns, status.st_ino, status.st_size)
 
 
 @functools.cache
