@@ -123,7 +123,7 @@ def fuzz(path, good, read, records=None, named=True):
 
     try_all(check)
     print(f"{path.name}: {sum(found.values())} cases, {dict(found)}")
-    assert found["read"] < sum(found.values()) >= 0.9 * CASES
+    assert found["read"] < CASES <= sum(found.values())
     return found
 
 
@@ -238,7 +238,7 @@ def test_any_configuration(tmp_path):
 
     try_all(check)
     print(f"config.toml: {sum(found.values())} cases, {dict(found)}")
-    assert sum(found.values()) >= 0.9 * CASES and found["UsageError"] > CASES / 10 and found["DataError"] > CASES / 10
+    assert sum(found.values()) >= CASES and found["UsageError"] > CASES / 10 and found["DataError"] > CASES / 10
 
 
 def test_any_metrics_of_a_run(tmp_path, plant):
